@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+# Where agents keep their certificates, and under which names; the server's mongod
+# configuration points there.
+DEFAULT_CERT_DIR = "/etc/ssl/frontserver"
+MONGODB_PEM = "mongodb.pem"
+CA_FILE = "ca.crt"
+CERT_FILE = "server.crt"
+KEY_FILE = "server.key"
+
 
 class CertificateBundle(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     """PEM texts under both generations of names; times RFC 3339, fingerprint SHA-256 in hex."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -28,6 +28,7 @@ from frontserver.model.routes import (
 )
 from frontserver.model.targets import HostPort, TargetUrl
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # Seconds as a number, or a string with a unit: "250ms", "30s", "5m", "1h", "1d".
@@ -44,7 +45,7 @@ class _Options(
     """Inside `options` an unknown field is a mistake, not something to ignore."""
 
 
-class CheckOptions(_Options):
+class CheckOptions(_Options, frozen=True):
     """An active check of the origin; without `path` it only connects."""
 
     path: str | None = None
@@ -56,7 +57,7 @@ class CheckOptions(_Options):
     host: str | None = None
 
 
-class TargetOptions(_Options):
+class TargetOptions(_Options, frozen=True):
     """One of several origins."""
 
     url: str
@@ -64,13 +65,13 @@ class TargetOptions(_Options):
     backup: bool = False
 
 
-class StickyOptions(_Options):
+class StickyOptions(_Options, frozen=True):
     """Stickiness by a cookie of this name."""
 
     cookie: str = _STICKY_COOKIE
 
 
-class TimeoutOptions(_Options):
+class TimeoutOptions(_Options, frozen=True):
     """Each is the operator's where it isn't given."""
 
     connect: Duration | None = None
@@ -79,21 +80,21 @@ class TimeoutOptions(_Options):
     tunnel: Duration | None = None
 
 
-class HeaderEditOptions(_Options):
+class HeaderEditOptions(_Options, frozen=True):
     """Fields to set (replacing what is there) and fields to remove."""
 
     set: dict[str, str] = {}
     remove: list[str] = []
 
 
-class HeaderOptions(_Options):
+class HeaderOptions(_Options, frozen=True):
     """Edits on the way to the origin and on the way back."""
 
     request: HeaderEditOptions = HeaderEditOptions()
     response: HeaderEditOptions = HeaderEditOptions()
 
 
-class OriginTlsOptions(_Options):
+class OriginTlsOptions(_Options, frozen=True):
     """For `https://` targets; `ca` is PEM text."""
 
     verify: bool = True
@@ -101,7 +102,7 @@ class OriginTlsOptions(_Options):
     ca: str | None = None
 
 
-class HttpOptions(_Options):
+class HttpOptions(_Options, frozen=True):
     """All options of an HTTP route; every one may be left out."""
 
     use_tls: bool | UnsetType = UNSET
@@ -117,7 +118,7 @@ class HttpOptions(_Options):
     origin_tls: OriginTlsOptions = OriginTlsOptions()
 
 
-class MongoOptions(_Options):
+class MongoOptions(_Options, frozen=True):
     """Options of a MongoDB route. `useTls: false` is refused: names are chosen by TLS SNI."""
 
     use_tls: bool = True
@@ -254,7 +255,7 @@ def http_route(
             "this domain isn't served over HTTPS, so it can't redirect there",
             hint="leave useTls on, and ask the operator for an HTTPS certificate",
         )
-    route = _at(
+    return _at(
         "options",
         HttpRoute,
         agent_id=agent_id,
@@ -273,7 +274,6 @@ def http_route(
         host_header=_host_header(options.host_header),
         origin_tls=_origin_tls(options.origin_tls),
     )
-    return route
 
 
 def mongo_route(request: MongoRouteRequest, *, mongo_domain: str, default_host: str) -> MongoRoute:
@@ -298,7 +298,7 @@ def mongo_route(request: MongoRouteRequest, *, mongo_domain: str, default_host: 
     )
 
 
-def _at(field: str, build: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+def _at(field: str, build: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call `build`; a refusal without a field of its own gets this one."""
     try:
         return build(*args, **kwargs)

@@ -1,0 +1,61 @@
+"""What can be done to a running HAProxy without a reload, as data.
+
+Each is one intention; how it is said on which version is the driver's knowledge.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from frontserver.planning.compiled import CaFile, Certificate, Server
+
+
+class PutServer(msgspec.Struct, frozen=True, tag=True):
+    """Add a server to a backend, or correct the one of this name, and put it in service."""
+
+    backend: str
+    server: Server
+
+
+class RetireServer(msgspec.Struct, frozen=True, tag=True):
+    """Take a server out of service; its streams go on, and it is deleted when they have ended."""
+
+    backend: str
+    name: str
+
+
+class CutServer(msgspec.Struct, frozen=True, tag=True):
+    """Take a server out of service, end its streams, delete it."""
+
+    backend: str
+    name: str
+
+
+class PutEntry(msgspec.Struct, frozen=True, tag=True):
+    """Set a map entry, whether or not there is one."""
+
+    map: str
+    key: str
+    value: str
+
+
+class DropEntry(msgspec.Struct, frozen=True, tag=True):
+    """Delete a map entry, if there is one."""
+
+    map: str
+    key: str
+
+
+class PutCaFile(msgspec.Struct, frozen=True, tag=True):
+    """Make a CA bundle known under its name."""
+
+    file: CaFile
+
+
+class PutCertificate(msgspec.Struct, frozen=True, tag=True):
+    """Replace a certificate that is being served."""
+
+    certificate: Certificate
+
+
+Action = PutServer | RetireServer | CutServer | PutEntry | DropEntry | PutCaFile | PutCertificate

@@ -1,0 +1,199 @@
+"""Which backend each route occupies.
+
+A profile in use has a pool of static backends, its slots; HAProxy loaded them empty, so a route
+takes one without a reload. Slot 17 of profile `p1f…` is the backend `p1f….17`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import ceil
+
+import msgspec
+from immutables import Map
+
+from frontserver.model.routes import RouteKey
+from frontserver.planning.compiled import Profile
+
+# Below this many routes a profile gets no spare slots: tenants invent many that stay rare.
+HANDFUL = 4
+SPARE_SHARE = 0.25
+LOW_WATER_SHARE = 0.2
+
+
+class PoolPolicy(msgspec.Struct, frozen=True):
+    """How many empty slots to keep. `standard` profiles always have `spare` of them."""
+
+    standard: tuple[Profile, ...] = ()
+    spare: int = 64
+
+    def wanted(self, profile: Profile, used: int) -> int:
+        """The slots a pool should have after the next reload, `used` of them occupied."""
+        if profile in self.standard:
+            return used + max(self.spare, ceil(used * SPARE_SHARE))
+        if used < HANDFUL:
+            return used
+        return used + max(HANDFUL, ceil(used * SPARE_SHARE))
+
+    def is_low(self, pool: Pool) -> bool:
+        """Whether the pool should be refilled before it runs dry."""
+        spare = self.wanted(pool.profile, pool.used) - pool.used
+        return pool.spare < spare * LOW_WATER_SHARE
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """The slots 0 to `size - 1` of a profile as HAProxy has loaded them.
+
+    Slots from `fresh` on were never used; `returned` were, and are free again; `resting` are
+    out of use until their backend is seen idle or HAProxy reloads.
+    """
+
+    profile: Profile
+    size: int
+    fresh: int = 0
+    returned: tuple[int, ...] = ()
+    resting: frozenset[int] = frozenset()
+
+    @property
+    def spare(self) -> int:
+        return self.size - self.fresh + len(self.returned)
+
+    @property
+    def used(self) -> int:
+        return self.fresh - len(self.returned) - len(self.resting)
+
+    def take(self) -> tuple[Pool, int]:
+        """A free slot, never-used ones first, then the one that rested longest."""
+        if self.fresh < self.size:
+            return msgspec.structs.replace(self, fresh=self.fresh + 1), self.fresh
+        slot, *rest = self.returned
+        return msgspec.structs.replace(self, returned=tuple(rest)), slot
+
+    def rest(self, slot: int) -> Pool:
+        """The slot is empty but may still have a stream: don't hand it out."""
+        return msgspec.structs.replace(self, resting=self.resting | {slot})
+
+    def give_back(self, slot: int) -> Pool:
+        """The slot was seen idle: it may serve another route."""
+        return msgspec.structs.replace(
+            self, resting=self.resting - {slot}, returned=(*self.returned, slot)
+        )
+
+    def reloaded(self, size: int) -> Pool:
+        """After a reload: `size` slots, and none has a past."""
+        returned = (*self.returned, *sorted(self.resting))
+        return msgspec.structs.replace(
+            self, size=max(size, self.fresh), returned=returned, resting=frozenset()
+        )
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Pools by profile id, and the backend name of every placed route."""
+
+    pools: Map[str, Pool] = Map()
+    slots: Map[RouteKey, str] = Map()
+
+    def free(self, profile: Profile) -> bool:
+        """Whether a route of this profile can be placed without a reload."""
+        pool = self.pools.get(profile.id)
+        return pool is not None and pool.spare > 0
+
+    def place(self, key: RouteKey, profile: Profile) -> Layout:
+        """Put the route on a free slot; there must be one."""
+        pool, slot = self.pools[profile.id].take()
+        return msgspec.structs.replace(
+            self,
+            pools=self.pools.set(profile.id, pool),
+            slots=self.slots.set(key, backend_name(profile.id, slot)),
+        )
+
+    def vacate(self, key: RouteKey) -> Layout:
+        """Take the route off its slot, which rests."""
+        profile_id, slot = slot_of(self.slots[key])
+        pool = self.pools[profile_id].rest(slot)
+        return msgspec.structs.replace(
+            self, pools=self.pools.set(profile_id, pool), slots=self.slots.delete(key)
+        )
+
+    def give_back(self, backend: str) -> Layout:
+        """Let a resting slot serve again. One that doesn't rest stays as it is."""
+        profile_id, slot = slot_of(backend)
+        pool = self.pools.get(profile_id)
+        if pool is None or slot not in pool.resting:
+            return self
+        return msgspec.structs.replace(self, pools=self.pools.set(profile_id, pool.give_back(slot)))
+
+    def reloaded(self, demand: Mapping[Profile, int], policy: PoolPolicy) -> Layout:
+        """The layout that the next reload loads: pools grown for `demand` more routes each.
+
+        A pool that nobody uses, and that isn't standard, goes.
+        """
+        profiles = {pool.profile for pool in self.pools.values()}
+        pools: dict[str, Pool] = {}
+        for profile in profiles | set(demand) | set(policy.standard):
+            pool = self.pools.get(profile.id) or Pool(profile, 0)
+            size = policy.wanted(profile, pool.used + demand.get(profile, 0))
+            if size:
+                pools[profile.id] = _with_room(pool.reloaded(size), demand.get(profile, 0))
+        return msgspec.structs.replace(self, pools=Map(pools))
+
+    def low(self, policy: PoolPolicy) -> tuple[Profile, ...]:
+        """The profiles whose pools should be refilled soon."""
+        return tuple(pool.profile for _, pool in sorted(self.pools.items()) if policy.is_low(pool))
+
+
+def _with_room(pool: Pool, demand: int) -> Pool:
+    missing = demand - pool.spare
+    return msgspec.structs.replace(pool, size=pool.size + missing) if missing > 0 else pool
+
+
+def backend_name(profile_id: str, slot: int) -> str:
+    """The name of a slot's backend."""
+    return f"{profile_id}.{slot}"
+
+
+def slot_of(backend: str) -> tuple[str, int]:
+    """Profile id and slot number of a backend's name; `ValueError` if it isn't a slot's."""
+    profile_id, separator, slot = backend.partition(".")
+    if not separator or not slot.isdigit():
+        raise ValueError(f"{backend!r} is not the name of a slot")
+    return profile_id, int(slot)
+
+
+def placed(
+    pools: Mapping[Profile, int],
+    occupied: Mapping[RouteKey, str],
+    dirty: Iterable[str] = (),
+) -> Layout:
+    """The layout of a HAProxy found running: sizes, who sits where, and slots not yet clean.
+
+    `pools` maps each loaded profile to its number of slots. Backends outside them are ignored.
+    """
+    by_id = {profile.id: profile for profile in pools}
+    taken: dict[str, set[int]] = {profile_id: set() for profile_id in by_id}
+    resting: dict[str, set[int]] = {profile_id: set() for profile_id in by_id}
+    slots: dict[RouteKey, str] = {}
+    for key, backend in occupied.items():
+        profile_id, slot = slot_of(backend)
+        if profile_id in by_id and slot < pools[by_id[profile_id]]:
+            taken[profile_id].add(slot)
+            slots[key] = backend
+    for backend in dirty:
+        profile_id, slot = slot_of(backend)
+        if profile_id in by_id and slot not in taken[profile_id]:
+            resting[profile_id].add(slot)
+    return Layout(
+        pools=Map(
+            {
+                profile.id: _found(profile, size, taken[profile.id], resting[profile.id])
+                for profile, size in pools.items()
+            }
+        ),
+        slots=Map(slots),
+    )
+
+
+def _found(profile: Profile, size: int, taken: set[int], resting: set[int]) -> Pool:
+    fresh = max(taken | resting, default=-1) + 1
+    returned = tuple(slot for slot in range(fresh) if slot not in taken and slot not in resting)
+    return Pool(profile, size, fresh, returned, frozenset(resting))

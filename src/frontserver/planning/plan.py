@@ -1,0 +1,201 @@
+"""Changes → what to do about them: runtime actions, or a reload, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import StrEnum
+
+import msgspec
+
+from frontserver.model.routes import RouteKey
+from frontserver.planning.actions import (
+    Action,
+    CutServer,
+    DropEntry,
+    PutCaFile,
+    PutCertificate,
+    PutEntry,
+    PutServer,
+    RetireServer,
+)
+from frontserver.planning.compiled import CompiledRoute, Profile
+from frontserver.planning.diff import Changes, RouteChange
+from frontserver.planning.layout import Layout, PoolPolicy
+
+
+class ReloadReason(StrEnum):
+    """The only reasons for which HAProxy is reloaded."""
+
+    NEW_PROFILE = "new-profile"
+    POOL_EMPTY = "pool-empty"
+    POOL_REFILL = "pool-refill"
+    FRONTENDS = "frontends"
+    CERTIFICATES = "certificates"
+    UNKNOWN_STATE = "unknown-state"
+
+
+class RouteSteps(msgspec.Struct, frozen=True):
+    """The actions for one route, in order; either all take effect or the route has failed.
+
+    `vacated` is the backend that is empty once the actions are done. It rests until its last
+    stream has ended; then the `afterwards` are due, and it may serve another route.
+    """
+
+    key: RouteKey
+    actions: tuple[Action, ...]
+    new: CompiledRoute | None
+    slot: str | None
+    vacated: str | None = None
+    afterwards: tuple[Action, ...] = ()
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """First `steps`, which need no reload, then the reload if there are reasons for one.
+
+    `layout` holds after the steps, `reload_layout` after the reload, which brings in the
+    `deferred` routes. Without reasons both are the same and nothing is deferred.
+    """
+
+    steps: tuple[RouteSteps, ...]
+    certificates: tuple[Action, ...]
+    reasons: tuple[ReloadReason, ...]
+    deferred: tuple[RouteChange, ...]
+    layout: Layout
+    reload_layout: Layout
+
+
+def plan(changes: Changes, layout: Layout, policy: PoolPolicy, *, refill: bool = False) -> Plan:
+    """How to make the changes on a HAProxy whose backends are laid out as `layout`.
+
+    A route needs a reload only if its profile isn't loaded or has no free slot. `refill` asks
+    for one to fill up the pools.
+    """
+    steps: list[RouteSteps] = []
+    deferred: list[RouteChange] = []
+    reasons: set[ReloadReason] = {ReloadReason.POOL_REFILL} if refill else set()
+    for change in changes.routes:
+        reason = _blocker(change, layout)
+        if reason is not None:
+            reasons.add(reason)
+            deferred.append(change)
+            continue
+        step, layout = _steps(change, layout)
+        steps.append(step)
+    if changes.frontends is not None:
+        reasons.add(ReloadReason.FRONTENDS)
+    if changes.certificate_names_differ:
+        reasons.add(ReloadReason.CERTIFICATES)
+    return Plan(
+        steps=tuple(steps),
+        certificates=tuple(PutCertificate(c) for c in changes.certificates)
+        if not changes.certificate_names_differ
+        else (),
+        reasons=tuple(sorted(reasons)),
+        deferred=tuple(deferred),
+        layout=layout,
+        reload_layout=_after_reload(layout, deferred, policy) if reasons else layout,
+    )
+
+
+def _blocker(change: RouteChange, layout: Layout) -> ReloadReason | None:
+    """Why the change can't be made at run time, or `None` if it can."""
+    old, new = change.old, change.new
+    if new is None or layout.free(new.profile):
+        return None
+    if old is not None and old.profile == new.profile and change.key in layout.slots:
+        return None
+    loaded = new.profile.id in layout.pools
+    return ReloadReason.POOL_EMPTY if loaded else ReloadReason.NEW_PROFILE
+
+
+def _after_reload(layout: Layout, deferred: list[RouteChange], policy: PoolPolicy) -> Layout:
+    for change in deferred:
+        if change.key in layout.slots:
+            layout = layout.vacate(change.key)
+    demand: Counter[Profile] = Counter(c.new.profile for c in deferred if c.new is not None)
+    layout = layout.reloaded(demand, policy)
+    for change in deferred:
+        if change.new is not None:
+            layout = layout.place(change.key, change.new.profile)
+    return layout
+
+
+def _steps(change: RouteChange, layout: Layout) -> tuple[RouteSteps, Layout]:
+    key, old, new = change.key, change.old, change.new
+    had = layout.slots.get(key)
+    if old is not None and new is not None and had is not None and old.profile == new.profile:
+        return RouteSteps(key, _update(old, new, had), new, had), layout
+    layout = layout.vacate(key) if had else layout
+    if new is None:
+        actions = (*_hide(old), *_empty(old, had, CutServer))
+        return RouteSteps(key, actions, None, None, had, _forget(old, had)), layout
+    layout = layout.place(key, new.profile)
+    slot = layout.slots[key]
+    actions = (*_fill(new, slot), *_expose(old, new, slot), *_empty(old, had, RetireServer))
+    return RouteSteps(key, actions, new, slot, had, _forget(old, had)), layout
+
+
+def _fill(new: CompiledRoute, slot: str) -> tuple[Action, ...]:
+    """Everything of a route but its reachability."""
+    return (
+        *(PutCaFile(file) for file in new.ca_files),
+        *(PutEntry(value.map, slot + value.suffix, value.value) for value in new.values),
+        *(PutServer(slot, server) for server in new.servers),
+    )
+
+
+def _expose(old: CompiledRoute | None, new: CompiledRoute, slot: str) -> tuple[Action, ...]:
+    """Make it reachable, flags before routing, so that no request slips past a redirect."""
+    before = set(old.flags) if old else set()
+    kept = {(flag.map, flag.key) for flag in new.flags}
+    return (
+        *(PutEntry(f.map, f.key, f.value) for f in new.flags if f not in before),
+        *(DropEntry(f.map, f.key) for f in sorted(before) if (f.map, f.key) not in kept),
+        *(PutEntry(name, key, slot) for name, key in new.routing),
+        *(
+            DropEntry(name, key)
+            for name, key in (old.routing if old else ())
+            if (name, key) not in new.routing
+        ),
+    )
+
+
+def _hide(old: CompiledRoute | None) -> tuple[Action, ...]:
+    """Make it unreachable: routing first, so that nothing new arrives."""
+    if old is None:
+        return ()
+    return (
+        *(DropEntry(name, key) for name, key in old.routing),
+        *(DropEntry(flag.map, flag.key) for flag in old.flags),
+    )
+
+
+def _empty(
+    old: CompiledRoute | None, slot: str | None, remove: type[CutServer | RetireServer]
+) -> tuple[Action, ...]:
+    if old is None or slot is None:
+        return ()
+    return tuple(remove(slot, server.name) for server in old.servers)
+
+
+def _forget(old: CompiledRoute | None, slot: str | None) -> tuple[Action, ...]:
+    """Drop the values of a backend; streams that still run there use them until they end."""
+    if old is None or slot is None:
+        return ()
+    return tuple(DropEntry(value.map, slot + value.suffix) for value in old.values)
+
+
+def _update(old: CompiledRoute, new: CompiledRoute, slot: str) -> tuple[Action, ...]:
+    """Change a route where it is: what is new comes before what is old goes."""
+    before = {server.name for server in old.servers}
+    after = {server.name for server in new.servers}
+    values = {(value.map, value.suffix) for value in new.values}
+    unmoved = {PutEntry(name, key, slot) for name, key in old.routing}
+    return (
+        *(PutCaFile(file) for file in new.ca_files if file not in old.ca_files),
+        *(PutEntry(v.map, slot + v.suffix, v.value) for v in new.values if v not in old.values),
+        *(PutServer(slot, server) for server in new.servers if server.name not in before),
+        *(action for action in _expose(old, new, slot) if action not in unmoved),
+        *(RetireServer(slot, name) for name in sorted(before - after)),
+        *(DropEntry(v.map, slot + v.suffix) for v in old.values if (v.map, v.suffix) not in values),
+    )

@@ -1,0 +1,245 @@
+"""What a HAProxy runs, seen from outside, and what that means for the routes.
+
+`materialise` says what it would run after loading a configuration; `adopt` is its inverse: from
+what was observed it tells which routes are there, so that `diff` can say what is missing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from frontserver.model.routes import RouteKey, RouteKind
+from frontserver.planning.actions import Action, DropEntry, RetireServer
+from frontserver.planning.compiled import (
+    FLAGS,
+    HOSTS,
+    MAPS,
+    ROUTING,
+    SNI,
+    CompiledConfig,
+    CompiledRoute,
+    MapEntry,
+    Profile,
+    Server,
+    SlotValue,
+)
+from frontserver.planning.layout import Layout, backend_name, placed, slot_of
+
+
+class RunningServer(msgspec.Struct, frozen=True):
+    """A server in a running HAProxy. `ready` is whether it is in service, health aside."""
+
+    address: str
+    port: int
+    ready: bool = True
+    up: bool = True
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A running HAProxy. `pools` are the loaded profiles and their number of slots.
+
+    `servers` is backend → server name → server, `maps` is map → key → value. `frontends` is the
+    fingerprint of the frontends it loaded, `None` if that can't be told.
+    """
+
+    frontends: str | None
+    pools: Mapping[Profile, int]
+    servers: Mapping[str, Mapping[str, RunningServer]]
+    maps: Mapping[str, Mapping[str, str]]
+
+
+def materialise(config: CompiledConfig, layout: Layout) -> Running:
+    """What HAProxy runs once it has loaded `config` laid out as `layout`."""
+    servers: dict[str, dict[str, RunningServer]] = {
+        backend_name(profile_id, slot): {}
+        for profile_id, pool in layout.pools.items()
+        for slot in range(pool.size)
+    }
+    maps: dict[str, dict[str, str]] = {name: {} for name in MAPS}
+    for key, slot in layout.slots.items():
+        route = config.routes.get(key)
+        if route is None:
+            continue
+        servers[slot] = {
+            server.name: RunningServer(server.address, server.port) for server in route.servers
+        }
+        for entry in entries(route, slot):
+            maps[entry.map][entry.key] = entry.value
+    return Running(
+        frontends=config.frontends.fingerprint,
+        pools={pool.profile: pool.size for pool in layout.pools.values()},
+        servers=servers,
+        maps=maps,
+    )
+
+
+def entries(route: CompiledRoute, slot: str) -> Iterable[MapEntry]:
+    """Every map entry of a route that sits on `slot`."""
+    for name, key in route.routing:
+        yield MapEntry(name, key, slot)
+    yield from route.flags
+    for value in route.values:
+        yield MapEntry(value.map, slot + value.suffix, value.value)
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """What was found: routes as they run (`config`), where they sit, and what to clear away.
+
+    `strays` undo whatever belongs to no route: entries that lead nowhere or to somebody else's
+    backend, and servers on backends that nobody owns (those rest until a reload).
+    """
+
+    config: CompiledConfig
+    layout: Layout
+    strays: tuple[Action, ...]
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """An observation, indexed by backend."""
+
+    running: Running
+    profiles: dict[str, Profile]
+    routing: dict[str, list[tuple[str, str]]]
+    values: dict[str, list[SlotValue]]
+
+    @classmethod
+    def index(cls, running: Running) -> _Found:
+        routing: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        values: dict[str, list[SlotValue]] = defaultdict(list)
+        for name, content in sorted(running.maps.items()):
+            for key, value in sorted(content.items()):
+                if name in ROUTING:
+                    routing[value].append((name, key))
+                elif name != FLAGS:
+                    backend, separator, rest = key.partition("/")
+                    values[backend].append(SlotValue(name, separator + rest, value))
+        profiles = {profile.id: profile for profile in running.pools}
+        return cls(running, profiles, routing, values)
+
+    def flags(self, routing: Iterable[tuple[str, str]]) -> tuple[MapEntry, ...]:
+        flags = self.running.maps.get(FLAGS, {})
+        domains = sorted({domain for _, domain in routing})
+        return tuple(MapEntry(FLAGS, d, flags[d]) for d in domains if d in flags)
+
+
+def adopt(desired: CompiledConfig, running: Running, known: Layout | None = None) -> Adopted:
+    """Recognise the routes in a running HAProxy.
+
+    A route that runs exactly as desired is taken as such; another is described as it was found,
+    so that `diff` against `desired` shows what to repair. `known` is where routes were put, if
+    that is remembered: without it a route with no routing entry left counts as gone.
+    """
+    found = _Found.index(running)
+    occupied = _occupied(found, known)
+    routes: dict[RouteKey, CompiledRoute | None] = {}
+    for key, backend in occupied.items():
+        wanted = desired.routes.get(key)
+        seen = _as_found(key, backend, found, wanted)
+        routes[key] = wanted if wanted is not None and _same(wanted, seen) else seen
+    strays = tuple(_strays(found, occupied))
+    dirty = {action.backend for action in strays if isinstance(action, RetireServer)}
+    frontends = desired.frontends
+    if running.frontends != frontends.fingerprint:
+        frontends = msgspec.structs.replace(frontends, templates="unknown")
+    config = CompiledConfig(frontends, certificates=desired.certificates)
+    return Adopted(config.with_routes(routes), placed(running.pools, occupied, dirty), strays)
+
+
+def _occupied(found: _Found, known: Layout | None) -> dict[RouteKey, str]:
+    """Who sits where: by memory, else by the routing maps. A backend has one owner."""
+    occupied: dict[RouteKey, str] = {}
+    taken: set[str] = set()
+
+    def settle(key: RouteKey, backend: str) -> None:
+        if key not in occupied and backend not in taken and _exists(backend, found):
+            occupied[key] = backend
+            taken.add(backend)
+
+    for key, backend in sorted((known.slots if known else {}).items()):
+        settle(key, backend)
+    for backend, pairs in found.routing.items():
+        name, domain = pairs[0]
+        settle(RouteKey(_KINDS[name], domain.partition(".")[0]), backend)
+    return occupied
+
+
+_KINDS = {HOSTS: RouteKind.HTTP, SNI: RouteKind.MONGODB}
+
+
+def _exists(backend: str, found: _Found) -> bool:
+    profile_id, _, slot = backend.partition(".")
+    profile = found.profiles.get(profile_id)
+    return profile is not None and slot.isdigit() and int(slot) < found.running.pools[profile]
+
+
+def _same(wanted: CompiledRoute, seen: CompiledRoute) -> bool:
+    """Whether what was seen is what is wanted, as far as an observation can tell."""
+    return (
+        wanted.profile == seen.profile
+        and {server.name for server in wanted.servers} == {server.name for server in seen.servers}
+        and sorted(wanted.routing) == sorted(seen.routing)
+        and set(wanted.flags) == set(seen.flags)
+        and set(wanted.values) == set(seen.values)
+    )
+
+
+def _as_found(
+    key: RouteKey, backend: str, found: _Found, wanted: CompiledRoute | None
+) -> CompiledRoute:
+    """Describe what runs on a backend, so that every part of it can be kept or undone.
+
+    A server that bears a wanted name but isn't as wanted is left out: so it gets corrected.
+    """
+    named = {server.name: server for server in wanted.servers} if wanted else {}
+    routing = tuple(found.routing.get(backend, ()))
+    return CompiledRoute(
+        key=key,
+        profile=found.profiles[slot_of(backend)[0]],
+        servers=tuple(
+            named.get(name) or UnknownServer(server.address, server.port, found_name=name)
+            for name, server in sorted(found.running.servers.get(backend, {}).items())
+            if name not in named or _in_place(named[name], server)
+        ),
+        routing=routing,
+        flags=found.flags(routing),
+        values=tuple(found.values.get(backend, ())),
+    )
+
+
+def _in_place(server: Server, found: RunningServer) -> bool:
+    return found.ready and (found.address, found.port) == (server.address, server.port)
+
+
+class UnknownServer(Server, frozen=True):
+    """A server found running, of which only the name and the address are known."""
+
+    found_name: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.found_name
+
+
+def _strays(found: _Found, occupied: Mapping[RouteKey, str]) -> Iterator[Action]:
+    """What undoes everything that no route owns: entries first, then servers."""
+    owned = set(occupied.values())
+    domains: set[str] = set()
+    for key, backend in occupied.items():
+        domains |= {
+            domain for name, domain in found.routing.get(backend, ()) if _KINDS[name] == key.kind
+        }
+    for backend, pairs in found.routing.items():
+        if backend not in owned:
+            yield from (DropEntry(name, domain) for name, domain in pairs)
+    for domain in found.running.maps.get(FLAGS, {}):
+        if domain not in domains:
+            yield DropEntry(FLAGS, domain)
+    for backend, values in found.values.items():
+        if backend not in owned:
+            yield from (DropEntry(v.map, backend + v.suffix) for v in values)
+    for backend, servers in found.running.servers.items():
+        if backend not in owned and _exists(backend, found):
+            yield from (RetireServer(backend, name) for name in servers)

@@ -1,0 +1,147 @@
+"""The files of one configuration: which there are, and what is in each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from frontserver.errors import TemplateError
+from frontserver.planning.compiled import (
+    HTTPS_CERTIFICATE,
+    MAPS,
+    PLAIN_ONLY,
+    REDIRECT_HTTPS,
+    SYSTEM_CA,
+    CompiledConfig,
+    CompiledRoute,
+    Frontends,
+    Profile,
+)
+from frontserver.planning.layout import Layout, Pool, backend_name, slot_of
+from frontserver.planning.running import entries
+from frontserver.planning.serverline import arguments
+from frontserver.rendering.templates import Templates
+
+# One changed route rewrites one shard: about 64 sections of two lines.
+SHARD_SLOTS = 64
+
+GLOBAL = "00-global.cfg"
+FRONTENDS = "10-frontends.cfg"
+PROFILES = "20-profiles.cfg"
+
+# A map's key ends at the first blank, a comment starts with '#', a line at a line feed.
+_MAP_KEY = re.compile(r"[^\s#\x00-\x20\x7f][^\s\x00-\x20\x7f]*")
+_MAP_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+
+
+class Renderer:
+    """Renders whole configurations and single shards of them; does no I/O but templates."""
+
+    def __init__(self, templates: Templates) -> None:
+        self._templates = templates
+
+    def everything(
+        self, config: CompiledConfig, layout: Layout, *, generation: str
+    ) -> dict[str, str]:
+        """File name → text, of all files of a configuration."""
+        owners = {backend: key for key, backend in layout.slots.items()}
+        files = self.frame(config.frontends, generation=generation)
+        files[PROFILES] = self.profiles(
+            config.frontends, (pool.profile for _, pool in sorted(layout.pools.items()))
+        )
+        routes = {
+            backend: config.routes[key] for backend, key in owners.items() if key in config.routes
+        }
+        for _, pool in sorted(layout.pools.items()):
+            for shard in range(shards(pool)):
+                files[shard_name(pool.profile.id, shard)] = self.shard(pool, shard, routes)
+        files.update(self.maps(routes))
+        files.update(self.certificates(config))
+        return files
+
+    def frame(self, frontends: Frontends, *, generation: str) -> dict[str, str]:
+        """The files that don't depend on routes."""
+        values = _frontend_values(frontends)
+        return {
+            GLOBAL: self._templates.render("global.cfg.j2", generation=generation, **values),
+            FRONTENDS: self._templates.render("frontends.cfg.j2", **values),
+        }
+
+    def profiles(self, frontends: Frontends, profiles: Iterable[Profile]) -> str:
+        """The `defaults` sections."""
+        return self._templates.render(
+            "profiles.cfg.j2", frontends=frontends, profiles=list(profiles)
+        )
+
+    def shard(self, pool: Pool, shard: int, routes: Mapping[str, CompiledRoute]) -> str:
+        """The backends of one shard; `routes` by backend name."""
+        profile_id = pool.profile.id
+        first = shard * SHARD_SLOTS
+        names = [
+            backend_name(profile_id, slot)
+            for slot in range(first, min(first + SHARD_SLOTS, pool.size))
+        ]
+        slots = [
+            {"backend": name, "profile": profile_id, "servers": _servers(routes.get(name))}
+            for name in names
+        ]
+        return self._templates.render("slots.cfg.j2", slots=slots)
+
+    def maps(self, routes: Mapping[str, CompiledRoute]) -> dict[str, str]:
+        """All map files; `routes` by backend name."""
+        lines: dict[str, list[str]] = {name: [] for name in MAPS}
+        for backend, route in routes.items():
+            for entry in entries(route, backend):
+                lines[entry.map].append(map_line(entry.key, entry.value))
+        return {name: "".join(sorted(content)) for name, content in lines.items()}
+
+    def certificates(self, config: CompiledConfig) -> dict[str, str]:
+        """Certificates that frontends serve and CA bundles that servers refer to."""
+        files = {certificate.name: certificate.pem for certificate in config.certificates}
+        if config.frontends.system_ca is not None:
+            files[SYSTEM_CA] = config.frontends.system_ca
+        for route in config.routes.values():
+            files.update({file.name: file.pem for file in route.ca_files})
+        return files
+
+
+def _frontend_values(frontends: Frontends) -> dict[str, Any]:
+    port = frontends.https_binds[0].port if frontends.https_binds else 443
+    return {
+        "frontends": frontends,
+        "https_certificate": HTTPS_CERTIFICATE,
+        "https_port_suffix": "" if port == 443 else f":{port}",
+        "system_ca": SYSTEM_CA,
+        "redirect_https": REDIRECT_HTTPS,
+        "plain_only": PLAIN_ONLY,
+    }
+
+
+def _servers(route: CompiledRoute | None) -> list[dict[str, str]]:
+    if route is None:
+        return []
+    return [{"name": server.name, "arguments": arguments(server)} for server in route.servers]
+
+
+def map_line(key: str, value: str) -> str:
+    """One line of a map file; raises `TemplateError` for what would not stay one line."""
+    if not _MAP_KEY.fullmatch(key) or not _MAP_VALUE.fullmatch(value):
+        raise TemplateError(f"{key!a} {value!a} isn't a map entry", file="maps")
+    return f"{key} {value}\n"
+
+
+def shard_name(profile_id: str, shard: int) -> str:
+    """The file that holds a shard of a profile's pool."""
+    return f"50-{profile_id}-{shard:05d}.cfg"
+
+
+def shard_of(backend: str) -> str:
+    """The file that holds a backend."""
+    profile_id, slot = slot_of(backend)
+    return shard_name(profile_id, slot // SHARD_SLOTS)
+
+
+def shards(pool: Pool) -> int:
+    """How many shards a pool has."""
+    return -(-pool.size // SHARD_SLOTS)
