@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -90,7 +91,7 @@ def _gather(environ: Mapping[str, str], config: Path | None) -> tuple[dict[str, 
     problems: list[str] = []
     if config is not None:
         try:
-            table = tomllib.loads(config.read_text())
+            table = tomllib.loads(config.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SettingsError([f"{config}: {error}"]) from error
         for name, value in table.items():
@@ -121,7 +122,12 @@ def _completed(settings: Settings) -> Settings:
     }
     addresses = {
         bind.host
-        for bind in (settings.listen, *settings.http_bind, *settings.https_bind)
+        for bind in (
+            settings.listen,
+            *settings.http_bind,
+            *settings.https_bind,
+            *settings.mongo_bind,
+        )
         if bind.address and not bind.address.is_unspecified
     }
     done = msgspec.structs.replace(
@@ -257,8 +263,7 @@ def _installation(text: str) -> str:
 
 
 def _haproxy_time(text: str) -> str:
-    digits, unit = text.rstrip("smhd"), text[len(text.rstrip("smhd")) :]
-    if not digits.isdigit() or len(unit) != 1:
+    if not re.fullmatch(r"[0-9]{1,9}[smhd]", text):
         raise ValueError(f"{text!r} is not a time such as 30s, 15m, 12h or 7d")
     return text
 

@@ -1,11 +1,11 @@
 """What can go wrong on the agent's side.
 
-    AgentError
-    ├── RefusedError            the front server understood, and said no
-    ├── UnreachableError        no answer, or one that says "not now", after all attempts
-    ├── UnexpectedAnswerError   something answered that isn't a front server of this kind
-    ├── NotActiveError          the route is stored, but carries no traffic (yet)
-    └── LocalError              a file, mongod or a program on this host
+AgentError
+├── RefusedError            the front server understood, and said no
+├── UnreachableError        no answer, or one that says "not now", after all attempts
+├── UnexpectedAnswerError   something answered that isn't a front server of this kind
+├── NotActiveError          the route is stored, but carries no traffic (yet)
+└── LocalError              a file, mongod or a program on this host
 """
 
 from __future__ import annotations

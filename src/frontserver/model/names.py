@@ -75,7 +75,8 @@ class Subdomain(str):
 
 def _a_label(value: str) -> str:
     refusal = InputError("subdomain", f"{shown(value)} is not a subdomain: {_LABEL_RULE}")
-    if len(value) > 63:
+    # NFC also tells look-alikes such as the Kelvin sign, whose lower case is an ASCII letter.
+    if len(value) > 63 or not unicodedata.is_normalized("NFC", value):
         raise refusal
     lowered = value.lower()
     if lowered.isascii() and not lowered.startswith("xn--"):
@@ -111,7 +112,8 @@ class DomainName(str):
     __slots__ = ()
 
     def __new__(cls, value: str) -> Self:
-        lowered = value.lower().removesuffix(".")
+        # The lower case of some letters beyond ASCII is an ASCII letter (the Kelvin sign).
+        lowered = (value.lower() if value.isascii() else value).removesuffix(".")
         labels = lowered.split(".")
         if len(lowered) > 253 or not all(_HOST_LABEL.fullmatch(label) for label in labels):
             raise InputError("", f"{shown(value)} is not a host name")

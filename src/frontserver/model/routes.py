@@ -50,8 +50,6 @@ class HostHeader(StrEnum):
     TARGET = "target"
 
 
-# RFC 9110 section 5.1: a field name is a token.
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _PRINTABLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,4094}[\x21-\x7e])?")

@@ -83,7 +83,17 @@ class TargetUrl(msgspec.Struct, frozen=True):
 
 
 _CARRIER_NAT = ip_network("100.64.0.0/10")
-_METADATA = frozenset({ip_address("169.254.169.254"), ip_address("fd00:ec2::254")})
+# Of clouds; those of Alibaba, Oracle and Azure are not link-local.
+_METADATA = frozenset(
+    ip_address(text)
+    for text in (
+        "169.254.169.254",
+        "fd00:ec2::254",
+        "100.100.100.200",
+        "192.0.0.192",
+        "168.63.129.16",
+    )
+)
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 

@@ -65,7 +65,7 @@ class CertificateAuthority(msgspec.Struct, frozen=True, eq=False):
         suffix = f" CA {ski.digest[:4].hex()}"
         name = _name(
             (NameOID.ORGANIZATION_NAME, installation),
-            (NameOID.COMMON_NAME, installation[: NAME_LIMIT - len(suffix)] + suffix),
+            (NameOID.COMMON_NAME, _cut(installation, NAME_LIMIT - len(suffix)) + suffix),
         )
         certificate = (
             x509.CertificateBuilder()
@@ -230,6 +230,11 @@ def _organisation(certificate: x509.Certificate) -> str:
 
 def _name(*parts: tuple[x509.ObjectIdentifier, str]) -> x509.Name:
     return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts])
+
+
+def _cut(text: str, most: int) -> str:
+    """The first characters of `text` that fit into `most` bytes of UTF-8."""
+    return text.encode()[:most].decode(errors="ignore")
 
 
 def _subject(organisation: str, unit: str | None, domain: str) -> x509.Name:

@@ -37,8 +37,8 @@ class PoolPolicy(msgspec.Struct, frozen=True):
 
     def is_low(self, pool: Pool) -> bool:
         """Whether the pool should be refilled before it runs dry."""
-        spare = self.wanted(pool.profile, pool.used) - pool.used
-        return pool.spare < spare * LOW_WATER_SHARE
+        wanted = self.wanted(pool.profile, pool.used) - pool.used
+        return wanted > 0 and pool.spare <= wanted * LOW_WATER_SHARE
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -115,6 +115,20 @@ class Layout(msgspec.Struct, frozen=True):
             self, pools=self.pools.set(profile_id, pool), slots=self.slots.delete(key)
         )
 
+    def revert(self, key: RouteKey, had: str | None) -> Layout:
+        """Undo a placement that failed: the route sits on `had` again, or nowhere."""
+        layout = self
+        if key in layout.slots and layout.slots[key] != had:
+            layout = layout.vacate(key)
+        if had is None or layout.slots.get(key) == had:
+            return layout
+        profile_id, slot = slot_of(had)
+        pool = layout.pools[profile_id]
+        pool = msgspec.structs.replace(pool, resting=pool.resting - {slot})
+        return msgspec.structs.replace(
+            layout, pools=layout.pools.set(profile_id, pool), slots=layout.slots.set(key, had)
+        )
+
     def give_back(self, backend: str) -> Layout:
         """Let a resting slot serve again. One that doesn't rest stays as it is."""
         profile_id, slot = slot_of(backend)
@@ -136,6 +150,14 @@ class Layout(msgspec.Struct, frozen=True):
             if size:
                 pools[profile.id] = _with_room(pool.reloaded(size), demand.get(profile, 0))
         return msgspec.structs.replace(self, pools=Map(pools))
+
+    def resting(self) -> frozenset[str]:
+        """The backends that wait to be seen idle."""
+        return frozenset(
+            backend_name(profile_id, slot)
+            for profile_id, pool in self.pools.items()
+            for slot in pool.resting
+        )
 
     def low(self, policy: PoolPolicy) -> tuple[Profile, ...]:
         """The profiles whose pools should be refilled soon."""

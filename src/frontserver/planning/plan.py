@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -64,15 +65,14 @@ class Plan(msgspec.Struct, frozen=True):
     reload_layout: Layout
 
 
-def plan(changes: Changes, layout: Layout, policy: PoolPolicy, *, refill: bool = False) -> Plan:
+def plan(changes: Changes, layout: Layout, policy: PoolPolicy) -> Plan:
     """How to make the changes on a HAProxy whose backends are laid out as `layout`.
 
-    A route needs a reload only if its profile isn't loaded or has no free slot. `refill` asks
-    for one to fill up the pools.
+    A route needs a reload only if its profile isn't loaded or has no free slot.
     """
     steps: list[RouteSteps] = []
     deferred: list[RouteChange] = []
-    reasons: set[ReloadReason] = {ReloadReason.POOL_REFILL} if refill else set()
+    reasons: set[ReloadReason] = set()
     for change in changes.routes:
         reason = _blocker(change, layout)
         if reason is not None:
@@ -93,7 +93,7 @@ def plan(changes: Changes, layout: Layout, policy: PoolPolicy, *, refill: bool =
         reasons=tuple(sorted(reasons)),
         deferred=tuple(deferred),
         layout=layout,
-        reload_layout=_after_reload(layout, deferred, policy) if reasons else layout,
+        reload_layout=lay_out(layout, deferred, policy) if reasons else layout,
     )
 
 
@@ -108,7 +108,8 @@ def _blocker(change: RouteChange, layout: Layout) -> ReloadReason | None:
     return ReloadReason.POOL_EMPTY if loaded else ReloadReason.NEW_PROFILE
 
 
-def _after_reload(layout: Layout, deferred: list[RouteChange], policy: PoolPolicy) -> Layout:
+def lay_out(layout: Layout, deferred: Sequence[RouteChange], policy: PoolPolicy) -> Layout:
+    """The layout that a reload loads, with the `deferred` routes placed in pools grown for them."""
     for change in deferred:
         if change.key in layout.slots:
             layout = layout.vacate(change.key)

@@ -139,8 +139,9 @@ def adopt(desired: CompiledConfig, running: Running, known: Layout | None = None
         wanted = desired.routes.get(key)
         seen = _as_found(key, backend, found, wanted)
         routes[key] = wanted if wanted is not None and _same(wanted, seen) else seen
-    strays = tuple(_strays(found, occupied))
-    dirty = {action.backend for action in strays if isinstance(action, RetireServer)}
+    resting = known.resting() if known else frozenset()
+    strays = tuple(_strays(found, occupied, resting))
+    dirty = resting | {action.backend for action in strays if isinstance(action, RetireServer)}
     frontends = desired.frontends
     if running.frontends != frontends.fingerprint:
         frontends = msgspec.structs.replace(frontends, templates="unknown")
@@ -223,14 +224,15 @@ class UnknownServer(Server, frozen=True):
         return self.found_name
 
 
-def _strays(found: _Found, occupied: Mapping[RouteKey, str]) -> Iterator[Action]:
-    """What undoes everything that no route owns: entries first, then servers."""
-    owned = set(occupied.values())
-    domains: set[str] = set()
-    for key, backend in occupied.items():
-        domains |= {
-            domain for name, domain in found.routing.get(backend, ()) if _KINDS[name] == key.kind
-        }
+def _strays(
+    found: _Found, occupied: Mapping[RouteKey, str], resting: frozenset[str]
+) -> Iterator[Action]:
+    """What undoes everything that no route owns: entries first, then servers.
+
+    A resting backend's values and servers are still in use by its last streams.
+    """
+    owned = frozenset(occupied.values())
+    domains = {domain for backend in owned for _, domain in found.routing.get(backend, ())}
     for backend, pairs in found.routing.items():
         if backend not in owned:
             yield from (DropEntry(name, domain) for name, domain in pairs)
@@ -238,8 +240,8 @@ def _strays(found: _Found, occupied: Mapping[RouteKey, str]) -> Iterator[Action]
         if domain not in domains:
             yield DropEntry(FLAGS, domain)
     for backend, values in found.values.items():
-        if backend not in owned:
+        if backend not in owned | resting:
             yield from (DropEntry(v.map, backend + v.suffix) for v in values)
     for backend, servers in found.running.servers.items():
-        if backend not in owned and _exists(backend, found):
+        if backend not in owned | resting and _exists(backend, found):
             yield from (RetireServer(backend, name) for name in servers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from frontserver.wire.certificates import CertificateBundle
 from frontserver.wire.routes import RouteView
@@ -66,8 +67,9 @@ class AgentView(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Acknowledgement(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """A plain confirmation."""
+    """A plain confirmation. `status` is how far a removed route is: removed, pending or failed."""
 
     success: bool = True
     message: str
-    status: str | None = None
+    status: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET

@@ -170,7 +170,8 @@ class RouteView(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     options: dict[str, Any]
     created_at: str
     updated_at: str
-    health: str = "unknown"
+    # A default factory, since `omit_defaults` would leave out a plain default.
+    health: str = msgspec.field(default_factory=lambda: "unknown")
     subdomain: str | None = None
     target_url: str | None = None
     target_host: str | None = None
@@ -178,8 +179,17 @@ class RouteView(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     reason: str | None = None
 
 
+class RouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
+    """GET /api/proxy/routes/{type}/{name}: one route, where a `Location` of a 202 points."""
+
+    success: bool = True
+    status: str
+    reason: str | UnsetType = UNSET
+    route: RouteView
+
+
 class HttpRouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """The answer to POST /api/proxy/http."""
+    """The answer to POST /api/proxy/http; `reason` says why `status` isn't active."""
 
     success: bool = True
     message: str
@@ -189,11 +199,15 @@ class HttpRouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True)
     target_url: str
     type: str = "http"
     status: str
+    reason: str | UnsetType = UNSET
     route: RouteView
 
 
 class MongoRouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """The answer to POST /api/proxy/mongodb; `target_ip` repeats `target_host`."""
+    """The answer to POST /api/proxy/mongodb; `target_ip` repeats `target_host`.
+
+    `reason` says why `status` isn't active.
+    """
 
     success: bool = True
     message: str
@@ -207,6 +221,7 @@ class MongoRouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True
     tls_enabled: bool = True
     type: str = "mongodb"
     status: str
+    reason: str | UnsetType = UNSET
     route: RouteView
 
 
@@ -216,7 +231,8 @@ class RouteList(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     `next` is the `after` parameter of the next page, absent on the last one.
     """
 
-    success: bool = msgspec.field(default=True)
+    # A default factory, since `omit_defaults` would leave out a plain default.
+    success: bool = msgspec.field(default_factory=lambda: True)
     routes: list[RouteView]
     agent_id: str | None = None
     route_count: int | None = None
@@ -285,6 +301,8 @@ def mongo_route(request: MongoRouteRequest, *, mongo_domain: str, default_host: 
             "MongoDB routes share one port and are told apart by TLS SNI, so TLS can't be off",
         )
     agent_id = AgentId(request.agent_id)
+    if not 1 <= request.target_port <= 65535:
+        raise InputError("targetPort", f"{request.target_port} is not a TCP port: 1 to 65535")
     return MongoRoute(
         agent_id=agent_id,
         domain=_at("agentId", DomainName, f"{agent_id}.{mongo_domain}"),

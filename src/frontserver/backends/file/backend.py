@@ -1,0 +1,284 @@
+"""The file backend's port: what the reconciler sees of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.mirror import Mirror
+from frontserver.backends.file.performer import Performer
+from frontserver.backends.port import State
+from frontserver.errors import (
+    CommandRefusedError,
+    ConfigRejectedError,
+    ProxyUnavailableError,
+    StorageError,
+)
+from frontserver.haproxy.master import MasterClient
+from frontserver.haproxy.process import HaproxyProcess
+from frontserver.haproxy.runtime import RuntimeClient
+from frontserver.model.routes import RouteKey
+from frontserver.planning.actions import Action, PutCertificate
+from frontserver.planning.compiled import MAPS, CompiledConfig
+from frontserver.planning.layout import backend_name
+from frontserver.planning.plan import ReloadReason, RouteSteps
+from frontserver.planning.running import Running, RunningServer
+from frontserver.rendering.invariants import check_invariants
+from frontserver.rendering.render import Renderer
+
+logger = logging.getLogger(__name__)
+
+Check = Callable[[Path], Awaitable[None]]
+
+_FLUSH_DELAY = 0.1
+_FLUSH_RETRY = 1.0
+_NEW_WORKER_SECONDS = 5.0
+_POLL = 0.01
+_PREFIX = "frontserver-"
+
+
+class FileBackend:
+    """Renders, checks, swaps and reloads; runtime commands for everything that can be."""
+
+    def __init__(
+        self,
+        *,
+        renderer: Renderer,
+        generations: Generations,
+        process: HaproxyProcess,
+        runtime: RuntimeClient,
+        master: MasterClient,
+        check: Check,
+    ) -> None:
+        self._renderer = renderer
+        self._generations = generations
+        self._process = process
+        self._runtime = runtime
+        self._master = master
+        self._check = check
+        self._mirror = Mirror(renderer, generations)
+        self._performer = Performer(runtime, self._mirror)
+        self._flushing: asyncio.Task[None] | None = None
+        self._version: str | None = None
+        self._worker: int | None = None
+
+    @property
+    def version(self) -> str | None:
+        return self._version
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        self._process.on_change(callback)
+
+    # --- starting and observing ---
+
+    async def start(self, empty: State) -> None:
+        await asyncio.to_thread(self._generations.prepare)
+        if self._generations.current() is None:
+            generation = await self._write(empty)
+            await self._check_or_discard(generation)
+            await asyncio.to_thread(self._generations.promote, generation)
+        await self._process.ensure_running(lambda: self._before_start(empty.config))
+
+    async def _before_start(self, frame: CompiledConfig) -> None:
+        """See to it that HAProxy finds a configuration that it will load."""
+        await self._mirror.flush()
+        await asyncio.to_thread(self._reframe, frame)
+        current = self._generations.current()
+        if current is None:
+            raise ConfigRejectedError("there is no configuration to start with")
+        try:
+            await self._check(current)
+        except ConfigRejectedError as error:
+            last_good = self._generations.before(current)
+            if last_good is None:
+                raise
+            logger.error("%s; starting with the last good configuration instead", error)
+            await self._check(last_good)
+            await asyncio.to_thread(self._generations.promote, last_good)
+
+    def _reframe(self, frame: CompiledConfig) -> None:
+        """Give a stopped HAProxy's configuration the listeners that are set now."""
+        current = self._generations.current()
+        if current is None:
+            return
+        manifest = self._generations.manifest(current.name)
+        if manifest is None or manifest.frontends == frame.frontends.fingerprint:
+            return
+        name = self._generations.next_name()
+        files = {
+            str(path.relative_to(current)): path.read_text()
+            for path in current.rglob("*")
+            if path.is_file() and path.suffix in {".cfg", ".map", ".pem"}
+        }
+        files |= self._renderer.frame(frame.frontends, generation=name)
+        files |= {certificate.name: certificate.pem for certificate in frame.certificates}
+        check_invariants(files)
+        fresh = Manifest(frame.frontends.fingerprint, manifest.pools)
+        self._generations.promote(self._generations.write(name, files, fresh))
+
+    async def observe(self) -> Running:
+        info = await self._runtime.info()
+        self._version = info.version
+        if info.pid != self._worker:
+            self._worker = info.pid
+            self._performer.forget_leaving()
+        manifest = self._generations.manifest(info.description.removeprefix(_PREFIX))
+        if manifest is None:
+            logger.warning("HAProxy runs a configuration that isn't here; it will be replaced")
+            return Running(frontends=None, pools={}, servers={}, maps={})
+        servers = await self._servers(manifest)
+        maps = {name: dict(reversed(await self._runtime.map_entries(name))) for name in MAPS}
+        return Running(
+            frontends=manifest.frontends,
+            pools=dict(manifest.pools),
+            servers=servers,
+            maps=maps,
+        )
+
+    async def _servers(self, manifest: Manifest) -> dict[str, dict[str, RunningServer]]:
+        found = await self._runtime.server_states(None)
+        leaving = self._performer.leaving
+        return {
+            backend: {
+                name: RunningServer(state.address, state.port, ready=state.ready, up=state.up)
+                for name, state in found.get(backend, {}).items()
+                if (backend, name) not in leaving
+            }
+            for profile, size in manifest.pools
+            for backend in (backend_name(profile.id, slot) for slot in range(size))
+        }
+
+    # --- runtime ---
+
+    async def apply(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
+        failed: dict[RouteKey, str] = {}
+        for step in steps:
+            try:
+                await self._performer.take(step)
+            except CommandRefusedError as error:
+                failed[step.key] = error.message
+            else:
+                self._mirror.act(step.actions)
+        return failed
+
+    async def perform(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            await self._performer.perform(action)
+            if isinstance(action, PutCertificate):
+                self._mirror.certificate(action.certificate.name, action.certificate.pem)
+        self._mirror.act(actions)
+        self._flush_soon()
+
+    async def idle(self, backends: Sequence[str]) -> frozenset[str]:
+        await self._performer.sweep()
+        idle = frozenset([backend for backend in backends if await self._is_idle(backend)])
+        if idle and self._mirror.is_behind:
+            # Another route may take the slot next: disk must not know both at once.
+            await self._mirror.flush()
+        return idle
+
+    async def _is_idle(self, backend: str) -> bool:
+        if (await self._runtime.server_states(backend)).get(backend):
+            return False
+        return await self._runtime.backend_sessions(backend) == (0, 0)
+
+    # --- disk ---
+
+    async def persist(self, state: State, steps: Sequence[RouteSteps] | None) -> None:
+        if steps is None:
+            self._mirror.doubt(state)
+        else:
+            self._mirror.follow(state, steps)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._mirror.is_behind and (self._flushing is None or self._flushing.done()):
+            self._flushing = asyncio.create_task(self._flush_later())
+
+    async def _flush_later(self) -> None:
+        delay = _FLUSH_DELAY
+        while self._mirror.is_behind:
+            await asyncio.sleep(delay)
+            try:
+                await self._mirror.flush()
+            except StorageError as error:
+                logger.error("%s", error)
+                delay = _FLUSH_RETRY
+
+    # --- reloads ---
+
+    async def reload(self, state: State, reasons: Sequence[ReloadReason]) -> None:
+        await self._mirror.flush()
+        before = self._generations.current()
+        generation = await self._write(state)
+        await self._check_or_discard(generation)
+        await asyncio.to_thread(self._generations.promote, generation)
+        try:
+            await self._switch_to(generation)
+        except (ConfigRejectedError, ProxyUnavailableError):
+            if before is not None and not await self._runs(generation):
+                await asyncio.to_thread(self._generations.promote, before)
+                await asyncio.to_thread(self._generations.discard, generation)
+            raise
+        self._mirror.loaded(state)
+        self._performer.forget_leaving()
+        await asyncio.to_thread(self._generations.prune)
+        logger.info("HAProxy runs generation %s (%s)", generation.name, ", ".join(reasons))
+
+    async def _write(self, state: State) -> Path:
+        return await asyncio.to_thread(self._write_blocking, state)
+
+    def _write_blocking(self, state: State) -> Path:
+        name = self._generations.next_name()
+        files = self._renderer.everything(state.config, state.layout, generation=name)
+        check_invariants(files)
+        pools = tuple((pool.profile, pool.size) for _, pool in sorted(state.layout.pools.items()))
+        manifest = Manifest(state.config.frontends.fingerprint, pools)
+        return self._generations.write(name, files, manifest)
+
+    async def _check_or_discard(self, generation: Path) -> None:
+        try:
+            await self._check(generation)
+        except BaseException:
+            await asyncio.to_thread(self._generations.discard, generation)
+            raise
+
+    async def _switch_to(self, generation: Path) -> None:
+        result = await self._master.reload()
+        # The conversation was with the worker that leaves.
+        await self._runtime.close()
+        if not result.success:
+            raise ConfigRejectedError(result.log.strip() or "the reload failed without a word")
+        if not await self._comes_to_run(generation):
+            raise ProxyUnavailableError("HAProxy reloaded, but another configuration answers")
+
+    async def _comes_to_run(self, generation: Path) -> bool:
+        """Wait for the new worker; up to 0.1 s after the answer at 50,000 backends."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _NEW_WORKER_SECONDS
+        while not (running := await self._runs(generation)) and loop.time() < deadline:
+            await asyncio.sleep(_POLL)
+        return running
+
+    async def _runs(self, generation: Path) -> bool:
+        """Whether the worker that answers has loaded this generation."""
+        try:
+            info = await self._runtime.info()
+        except ProxyUnavailableError:
+            return False
+        self._worker = info.pid
+        return info.description == _PREFIX + generation.name
+
+    async def close(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._flushing
+        if self._mirror.is_behind:
+            await self._mirror.flush()
+        await self._runtime.close()
+        await self._process.close()

@@ -1,0 +1,205 @@
+"""Actions → runtime commands, judged one by one and read back.
+
+HAProxy management guide, section 9.3 (Unix Socket commands).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from frontserver.backends.file.mirror import Mirror
+from frontserver.errors import CommandRefusedError, ProxyUnavailableError
+from frontserver.haproxy.answers import check, is_absent
+from frontserver.haproxy.commands import Command, word
+from frontserver.haproxy.runtime import RuntimeClient
+from frontserver.planning.actions import (
+    Action,
+    CutServer,
+    DropEntry,
+    PutCaFile,
+    PutCertificate,
+    PutEntry,
+    PutServer,
+    RetireServer,
+)
+from frontserver.planning.compiled import Server
+from frontserver.planning.plan import RouteSteps
+from frontserver.planning.serverline import arguments
+
+
+class Performer:
+    """Carries out actions on one HAProxy. One caller at a time."""
+
+    def __init__(self, runtime: RuntimeClient, mirror: Mirror) -> None:
+        self._runtime = runtime
+        self._mirror = mirror
+        self._leaving: dict[tuple[str, str], bool] = {}
+
+    @property
+    def leaving(self) -> frozenset[tuple[str, str]]:
+        """Servers out of service whose streams haven't ended: (backend, name)."""
+        return frozenset(self._leaving)
+
+    def forget_leaving(self) -> None:
+        """A new worker knows nothing of them."""
+        self._leaving.clear()
+
+    async def take(self, step: RouteSteps) -> None:
+        """All actions of a step, then a look whether they took effect.
+
+        Raises `CommandRefusedError`; by then whatever was begun is undone.
+        """
+        done: list[Action] = []
+        try:
+            for action in step.actions:
+                done.append(action)
+                await self.perform(action)
+            await self._verify(step)
+        except CommandRefusedError:
+            await self._undo(done)
+            raise
+
+    async def perform(self, action: Action) -> None:
+        """One action; raises `CommandRefusedError` or `ProxyUnavailableError`."""
+        match action:
+            case PutEntry(name, key, value):
+                await self._put_entry(name, key, value)
+            case DropEntry(name, key):
+                await self._ask(f"del map {name} {key}", absent_is_fine=True)
+            case PutServer(backend, server):
+                await self._put_server(backend, server)
+            case RetireServer(backend, name):
+                await self._retire(backend, name, cut=False)
+            case CutServer(backend, name):
+                await self._retire(backend, name, cut=True)
+            case PutCaFile(file):
+                await self._put_ca_file(file.name, file.pem)
+            case PutCertificate(certificate):
+                await self._put_certificate(certificate.name, certificate.pem)
+
+    async def sweep(self) -> None:
+        """Delete servers that were leaving, as far as their streams have ended."""
+        for (backend, name), cut in list(self._leaving.items()):
+            if await self._delete(backend, name, cut=cut):
+                self._leaving.pop((backend, name), None)
+
+    async def _ask(self, command: Command, *, absent_is_fine: bool = False) -> str:
+        (answer,) = await self._runtime.run([command])
+        if not (absent_is_fine and is_absent(answer)):
+            check(command, answer)
+        return answer
+
+    async def _put_entry(self, name: str, key: str, value: str) -> None:
+        known = self._mirror.value(name, key)
+        if known is None:
+            # `add map` keeps duplicates, and the first one wins: `_verify` would notice.
+            await self._ask((f"add map {name}", f"{key} {value}"))
+            return
+        if known == value:
+            # Nobody knows why it is put again: make sure, by the command that adds if needed.
+            await self._ask(f"del map {name} {key}", absent_is_fine=True)
+            await self._ask((f"add map {name}", f"{key} {value}"))
+            return
+        (answer,) = await self._runtime.run([f"set map {name} {key} {word(value)}"])
+        if is_absent(answer):
+            await self._ask((f"add map {name}", f"{key} {value}"))
+        else:
+            check("set map", answer)
+
+    async def _put_server(self, backend: str, server: Server) -> None:
+        path = f"{backend}/{server.name}"
+        command = f"add server {path} {arguments(server)}"
+        (answer,) = await self._runtime.run([command])
+        if "Already exists" in answer or "already exists" in answer:
+            await self._correct_server(path, server)
+        else:
+            check(command, answer)
+        self._leaving.pop((backend, server.name), None)
+        await self._ask(f"enable server {path}")
+        if server.check is not None:
+            await self._ask(f"enable health {path}")
+
+    async def _correct_server(self, path: str, server: Server) -> None:
+        """It is there already, by that name: see to it that it is where it should be."""
+        command = f"set server {path} addr {server.address} port {server.port}"
+        (answer,) = await self._runtime.run([command])
+        if "changed" not in answer and "no need to change" not in answer:
+            raise CommandRefusedError(command, answer)
+        await self._ask(f"set server {path} state ready")
+
+    async def _retire(self, backend: str, name: str, *, cut: bool) -> None:
+        path = f"{backend}/{name}"
+        (answer,) = await self._runtime.run([f"set server {path} state maint"])
+        if is_absent(answer):
+            return
+        check("set server", answer)
+        if not await self._delete(backend, name, cut=cut):
+            self._leaving[backend, name] = cut
+
+    async def _delete(self, backend: str, name: str, *, cut: bool) -> bool:
+        """Whether the server is gone; it can't go while it has streams."""
+        path = f"{backend}/{name}"
+        if cut:
+            await self._ask(f"shutdown sessions server {path}", absent_is_fine=True)
+        (answer,) = await self._runtime.run([f"del server {path}"])
+        return "Server deleted." in answer or is_absent(answer)
+
+    async def _put_ca_file(self, name: str, pem: str) -> None:
+        (answer,) = await self._runtime.run([f"new ssl ca-file {name}"])
+        if "already exists" in answer:
+            return  # The name is a hash of the content.
+        check("new ssl ca-file", answer)
+        await self._transaction(f"ssl ca-file {name}", pem)
+
+    async def _put_certificate(self, name: str, pem: str) -> None:
+        await self._transaction(f"ssl cert {name}", pem)
+
+    async def _transaction(self, what: str, pem: str) -> None:
+        """`set` and `commit`; one at a time in a process, so an error aborts it."""
+        try:
+            await self._ask((f"set {what}", pem))
+            await self._ask(f"commit {what}")
+        except CommandRefusedError:
+            await self._runtime.run([f"abort {what}"])
+            raise
+
+    async def _verify(self, step: RouteSteps) -> None:
+        """Read back what decides whether the route carries traffic."""
+        for action in step.actions:
+            match action:
+                case PutEntry(name, key, value):
+                    wanted: str | None = value
+                case DropEntry(name, key):
+                    wanted = None
+                case _:
+                    continue
+            if await self._runtime.map_value(name, key) != wanted:
+                raise CommandRefusedError(f"set map {name} {key}", "it reads back differently")
+        if step.new is None or step.slot is None:
+            return
+        states = (await self._runtime.server_states(step.slot)).get(step.slot, {})
+        for server in step.new.servers:
+            state = states.get(server.name)
+            if state is None or (state.address, state.port) != (server.address, server.port):
+                raise CommandRefusedError(f"add server {step.slot}/{server.name}", "it isn't there")
+            if not state.ready:
+                raise CommandRefusedError(f"enable server {step.slot}/{server.name}", "it isn't")
+
+    async def _undo(self, done: Sequence[Action]) -> None:
+        """Put back what was there before, newest first, as far as HAProxy lets us."""
+        for action in reversed(done):
+            match action:
+                case PutEntry(name, key, _) | DropEntry(name, key):
+                    before = self._mirror.value(name, key)
+                    back: Action = (
+                        DropEntry(name, key) if before is None else PutEntry(name, key, before)
+                    )
+                case PutServer(backend, server):
+                    back = CutServer(backend, server.name)
+                case _:
+                    continue
+            try:
+                await self.perform(back)
+            except CommandRefusedError as error:
+                # Not to be had: the next look at HAProxy will show it as drift.
+                raise ProxyUnavailableError(f"a change couldn't be undone: {error}") from error

@@ -1,0 +1,150 @@
+"""A HAProxy of dictionaries: for unit tests and for seeing what would be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from frontserver.backends.port import State
+from frontserver.errors import CommandRefusedError, ConfigRejectedError, ProxyUnavailableError
+from frontserver.model.routes import RouteKey
+from frontserver.planning.actions import (
+    Action,
+    CutServer,
+    DropEntry,
+    PutCaFile,
+    PutCertificate,
+    PutEntry,
+    PutServer,
+    RetireServer,
+)
+from frontserver.planning.plan import ReloadReason, RouteSteps
+from frontserver.planning.running import Running, RunningServer, materialise
+
+
+class MemoryBackend:
+    """Obeys the port. Tests may set `down`, and `refuses` to what it should refuse.
+
+    `reloads` lists the reasons of every reload, `performed` every action, in order.
+    """
+
+    def __init__(
+        self, *, refuses: Callable[[object], str | None] = lambda _: None, version: str = "memory"
+    ) -> None:
+        self.refuses = refuses
+        self.down = False
+        self.reloads: list[tuple[ReloadReason, ...]] = []
+        self.performed: list[Action] = []
+        self.persisted: State | None = None
+        self.running: Running | None = None
+        self._version = version
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def version(self) -> str | None:
+        return self._version
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        self._listeners.append(callback)
+
+    def crash(self) -> None:
+        """Lose everything that was done at run time, as a restarted HAProxy does."""
+        state = self.persisted
+        self.running = materialise(state.config, state.layout) if state else None
+        for listener in self._listeners:
+            listener()
+
+    async def start(self, empty: State) -> None:
+        if self.down:
+            raise ProxyUnavailableError("HAProxy doesn't answer")
+        if self.running is None:
+            self._load(self.persisted or empty)
+
+    async def observe(self) -> Running:
+        return self._reach()
+
+    async def apply(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
+        running = self._reach()
+        failed: dict[RouteKey, str] = {}
+        for step in steps:
+            try:
+                for action in step.actions:
+                    running = self._do(running, action)
+                self.running = running
+            except CommandRefusedError as error:
+                running = self._reach()
+                failed[step.key] = error.message
+        return failed
+
+    async def perform(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            self.running = self._do(self._reach(), action)
+
+    async def persist(self, state: State, steps: Sequence[RouteSteps] | None) -> None:
+        del steps  # A dictionary is persisted whole.
+        self.persisted = state
+
+    async def reload(self, state: State, reasons: Sequence[ReloadReason]) -> None:
+        self._reach()
+        self._load(state)
+        self.reloads.append(tuple(reasons))
+
+    async def idle(self, backends: Sequence[str]) -> frozenset[str]:
+        servers = self._reach().servers
+        return frozenset(backend for backend in backends if not servers.get(backend))
+
+    async def close(self) -> None:
+        self._listeners.clear()
+
+    def _reach(self) -> Running:
+        if self.down:
+            raise ProxyUnavailableError("HAProxy doesn't answer")
+        if self.running is None:
+            raise ProxyUnavailableError("HAProxy wasn't started")
+        return self.running
+
+    def _load(self, state: State) -> None:
+        for route in state.config.routes.values():
+            reason = self.refuses(route)
+            if reason is not None and route.key in state.layout.slots:
+                raise ConfigRejectedError(reason)
+        self.running = materialise(state.config, state.layout)
+        self.persisted = state
+
+    def _do(self, running: Running, action: Action) -> Running:
+        reason = self.refuses(action)
+        if reason is not None:
+            raise CommandRefusedError(type(action).__name__, reason)
+        self.performed.append(action)
+        match action:
+            case PutServer(backend, server):
+                return _with_server(
+                    running, backend, server.name, RunningServer(server.address, server.port)
+                )
+            case RetireServer(backend, name) | CutServer(backend, name):
+                return _with_server(running, backend, name, None)
+            case PutEntry(name, key, value):
+                return _with_entry(running, name, key, value)
+            case DropEntry(name, key):
+                return _with_entry(running, name, key, None)
+            case PutCaFile() | PutCertificate():
+                return running
+
+
+def _with_server(
+    running: Running, backend: str, name: str, server: RunningServer | None
+) -> Running:
+    if backend not in running.servers:
+        raise CommandRefusedError("add server", "No such backend.")
+    servers = {k: v for k, v in running.servers[backend].items() if k != name}
+    if server is not None:
+        servers[name] = server
+    return msgspec.structs.replace(running, servers={**running.servers, backend: servers})
+
+
+def _with_entry(running: Running, name: str, key: str, value: str | None) -> Running:
+    content = {k: v for k, v in running.maps.get(name, {}).items() if k != key}
+    if value is not None:
+        content[key] = value
+    return msgspec.structs.replace(running, maps={**running.maps, name: content})

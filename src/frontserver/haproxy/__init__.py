@@ -1,0 +1,5 @@
+"""One HAProxy: its runtime socket, its master socket, its process, its binary.
+
+Belongs here: talking to HAProxy and keeping it running, and reading its answers exactly.
+Doesn't: what to tell it (`planning`), its configuration's text (`rendering`), routes of any kind.
+"""

@@ -1,0 +1,275 @@
+"""The runtime socket: a conversation with the current worker, each answer matched to its command.
+
+HAProxy management guide, section 9.3. In prompt mode, every line of input brings exactly one
+`\\n> `, on every version, as long as a line holds one command; 2.8 and 3.0 print `+ ` for each
+line of a payload on top. So commands are sent many at once, a line each, and answers are what lies
+between the prompts. Each batch ends with a question whose answer is known: should the count ever be
+off by one, it is noticed, and no answer is given to the wrong command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from frontserver.errors import CommandRefusedError, ProxyUnavailableError
+from frontserver.haproxy import reads, sockets
+from frontserver.haproxy.answers import check
+from frontserver.haproxy.commands import Command, Encoded, encode
+from frontserver.planning.capabilities import Capabilities
+
+__all__ = ["Command", "RuntimeClient"]
+
+_PROMPT = b"\n> "
+_QUESTION = Encoded("show version", b"show version\n")
+# HAProxy would close an idle conversation after `stats timeout` (10 s) otherwise.
+_GREETING = b"prompt\nset timeout cli 1h\n" + _QUESTION.data
+# Sent at once, so that HAProxy never waits for us to read while we wait for it to read.
+_WINDOW = 12_000
+_CHUNK = 1 << 16
+
+
+class RuntimeClient:
+    """Commands for the current worker, over one connection that is kept open.
+
+    If the runtime socket refuses connections and `master` is given, the same commands go through
+    the master's socket, which always answers (`@1 COMMAND`, guide section 9.4).
+    """
+
+    def __init__(self, path: Path, *, master: Path | None = None, timeout: float = 10.0) -> None:
+        """`timeout` is in seconds, for each piece of a batch of at most 12 kB."""
+        self._path = path
+        self._master = master
+        self._timeout = timeout
+        self._lock = asyncio.Lock()
+        self._conversation: _Conversation | None = None
+
+    async def run(self, commands: Sequence[Command]) -> list[str]:
+        """Send commands and return their answers, in order, stripped of framing.
+
+        All are checked before any is sent. Judge answers with `answers.check`.
+        Raises `CommandRefusedError` for a command that can't be sent and `ProxyUnavailableError`
+        if HAProxy isn't there or stops answering; what was sent may then have taken effect.
+        """
+        encoded = [encode(command) for command in commands]
+        if not encoded:
+            return []
+        async with self._lock:
+            try:
+                conversation = await self._open()
+            except ProxyUnavailableError as error:
+                if self._master is None or not _refuses(error):
+                    raise
+                return [await self._through_master(self._master, one) for one in encoded]
+            _check_sizes(encoded, conversation.capabilities)
+            return await self._talk(conversation, encoded)
+
+    async def capabilities(self) -> Capabilities:
+        """Of the worker that answers now; raises `ProxyUnavailableError`, or `ProxyError` < 2.8."""
+        (version,) = await self.run(["show version"])
+        return Capabilities.from_version(version)
+
+    async def info(self) -> reads.Info:
+        """Version, PID, uptime and more of the current worker."""
+        return reads.parse_info(await self._read("show info"))
+
+    async def map_entries(self, name: str) -> list[tuple[str, str]]:
+        """All entries of a map; raises `CommandRefusedError` if HAProxy hasn't loaded it."""
+        return reads.parse_map(await self._read(f"show map {name}"))
+
+    async def map_value(self, name: str, key: str) -> str | None:
+        """The value that `key` has now; raises `CommandRefusedError` if the map isn't loaded."""
+        return reads.parse_map_value(await self._read(f"get map {name} {key}"), key)
+
+    async def server_states(self, backend: str | None = None) -> reads.ServerStates:
+        """Servers by backend and name; `CommandRefusedError` if there is no such backend."""
+        command = "show servers state" if backend is None else f"show servers state {backend}"
+        return reads.parse_server_states(await self._read(command))
+
+    async def backend_sessions(self, name: str) -> reads.Sessions:
+        """Current and queued sessions; `CommandRefusedError` if there is no such backend."""
+        return reads.parse_sessions(await self._read(f"show stat {name} 2 -1"))
+
+    async def certificates(self) -> list[str]:
+        """Names of the certificates in memory."""
+        return reads.parse_names(await self._read("show ssl cert"))
+
+    async def ca_files(self) -> list[str]:
+        """Names of the CA bundles in memory."""
+        return reads.parse_ca_files(await self._read("show ssl ca-file"))
+
+    async def crt_lists(self) -> list[str]:
+        """Names of the crt-lists in memory."""
+        return reads.parse_names(await self._read("show ssl crt-list"))
+
+    async def close(self) -> None:
+        """End the conversation; the next command starts another."""
+        async with self._lock:
+            self._drop()
+
+    async def _read(self, command: str) -> str:
+        (answer,) = await self.run([command])
+        check(command, answer)
+        return answer
+
+    async def _open(self) -> _Conversation:
+        if self._conversation is not None and not self._conversation.usable:
+            # Closed while idle, or after a reload: nothing of ours is under way.
+            self._drop()
+        if self._conversation is None:
+            self._conversation = await _Conversation.begin(self._path, self._timeout)
+        return self._conversation
+
+    async def _talk(self, conversation: _Conversation, encoded: list[Encoded]) -> list[str]:
+        try:
+            return await conversation.exchange(encoded)
+        except _NothingSentError:
+            self._drop()
+        except BaseException:
+            # Cancelled or broken: what comes next on this connection answers nobody's question.
+            self._drop()
+            raise
+        self._conversation = again = await _Conversation.begin(self._path, self._timeout)
+        try:
+            return await again.exchange(encoded)
+        except BaseException:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        if self._conversation is not None:
+            self._conversation.close()
+            self._conversation = None
+
+    async def _through_master(self, master: Path, command: Encoded) -> str:
+        # A connection each: the end of file is the one delimiter that no answer can contain.
+        return (await sockets.ask(master, b"@1 " + command.data, self._timeout)).strip("\n")
+
+
+class _NothingSentError(ProxyUnavailableError):
+    """The connection turned out to be closed before a byte went out."""
+
+
+class _Conversation:
+    """One connection in prompt mode."""
+
+    def __init__(self, connection: socket.socket, timeout: float) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._buffer = bytearray()
+        self._version = ""
+        self.capabilities = Capabilities.from_version("2.8")
+
+    @classmethod
+    async def begin(cls, path: Path, timeout: float) -> _Conversation:  # noqa: ASYNC109
+        conversation = cls(await sockets.connect(path, timeout), timeout)
+        try:
+            *_, version = await conversation._piece(_GREETING, 3)
+            conversation.capabilities = Capabilities.from_version(version.decode(errors="replace"))
+            conversation._version = _text(version, 0)
+        except BaseException:
+            conversation.close()
+            raise
+        return conversation
+
+    @property
+    def usable(self) -> bool:
+        """Still open, with nothing unasked for waiting to be read."""
+        try:
+            self._connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return not self._buffer
+        except OSError:
+            pass
+        return False
+
+    async def exchange(self, commands: list[Encoded]) -> list[str]:
+        """Answers in order; raises `ProxyUnavailableError` if their number or order is in doubt."""
+        answers: list[str] = []
+        for window in _windows([*commands, _QUESTION]):
+            try:
+                pieces = await self._piece(b"".join(one.data for one in window), len(window))
+            except _NothingSentError as error:
+                if answers:
+                    raise ProxyUnavailableError(error.message) from error
+                raise
+            answers += [
+                _text(piece, one.payload_lines) for piece, one in zip(pieces, window, strict=True)
+            ]
+        if answers.pop() != self._version or self._buffer:
+            raise ProxyUnavailableError("HAProxy's answers can't be told apart on this connection")
+        return answers
+
+    def close(self) -> None:
+        self._connection.close()
+
+    async def _piece(self, data: bytes, prompts: int) -> list[bytes]:
+        """Send `data`; what came before each of the next `prompts` prompts."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._send(data)
+                return [await self._until_prompt() for _ in range(prompts)]
+        except TimeoutError as error:
+            raise ProxyUnavailableError(
+                f"HAProxy didn't answer within {self._timeout} s on its runtime socket"
+            ) from error
+        except OSError as error:
+            raise ProxyUnavailableError(f"HAProxy's runtime socket failed: {error}") from error
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            sent = self._connection.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise _NothingSentError(f"HAProxy's runtime socket is closed: {error}") from error
+        if sent < len(data):
+            await asyncio.get_running_loop().sock_sendall(self._connection, data[sent:])
+
+    async def _until_prompt(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        searched = 0
+        while (end := self._buffer.find(_PROMPT, searched)) < 0:
+            searched = max(0, len(self._buffer) - len(_PROMPT) + 1)
+            chunk = await loop.sock_recv(self._connection, _CHUNK)
+            if not chunk:
+                raise ProxyUnavailableError("HAProxy closed its runtime socket before it answered")
+            self._buffer += chunk
+        piece = bytes(self._buffer[:end])
+        del self._buffer[: end + len(_PROMPT)]
+        return piece
+
+
+def _text(piece: bytes, payload_lines: int) -> str:
+    # One `+ ` for the command's own line and one for each payload line, on 2.8 and 3.0.
+    for _ in range(payload_lines + 1 if payload_lines else 0):
+        piece = piece.removeprefix(b"+ ")
+    return piece.decode(errors="replace").strip("\n")
+
+
+def _windows(commands: list[Encoded]) -> Iterator[list[Encoded]]:
+    window: list[Encoded] = []
+    size = 0
+    for command in commands:
+        if window and size + len(command.data) > _WINDOW:
+            yield window
+            window, size = [], 0
+        window.append(command)
+        size += len(command.data)
+    yield window
+
+
+def _check_sizes(commands: list[Encoded], capabilities: Capabilities) -> None:
+    for command in commands:
+        if len(command.data) > capabilities.payload_limit:
+            raise CommandRefusedError(
+                command.text[:200],
+                f"not sent: {len(command.data)} bytes are more than the "
+                f"{capabilities.payload_limit} that this HAProxy takes at once",
+            )
+
+
+def _refuses(error: ProxyUnavailableError) -> bool:
+    return isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError)

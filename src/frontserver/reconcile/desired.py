@@ -1,0 +1,128 @@
+"""What should run: the stored routes, compiled as far as they can be."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from frontserver.model.routes import Route, RouteKey
+from frontserver.model.status import RouteState, RouteStatus
+from frontserver.model.targets import TargetPolicy
+from frontserver.planning.compile import compile_route, named_hosts, unresolved_hosts
+from frontserver.planning.compiled import CompiledConfig, CompiledRoute
+from frontserver.reconcile.resolution import Resolver
+from frontserver.storage.routes import StoredRoute
+
+
+class DesiredState:
+    """Keeps `config` in step with the stored routes, names and refusals that it is told of.
+
+    A route whose names don't resolve yet stays as it was. One that is forbidden, or that HAProxy
+    refused, is taken out and its status says why, until its owner changes it.
+    """
+
+    def __init__(self, config: CompiledConfig, resolver: Resolver, policy: TargetPolicy) -> None:
+        self.config = config
+        self.stored: dict[RouteKey, StoredRoute] = {}
+        self._resolver = resolver
+        self._policy = policy
+        self._by_host: dict[str, set[RouteKey]] = defaultdict(set)
+        self._refused: dict[RouteKey, tuple[int, str]] = {}
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """All names that routes point to."""
+        return frozenset(self._by_host)
+
+    def keys_of(self, hosts: Iterable[str]) -> set[RouteKey]:
+        """The routes that point to any of these names."""
+        return {key for host in hosts for key in self._by_host.get(host, ())}
+
+    def revision_of(self, key: RouteKey) -> int:
+        """The revision at which the route was stored or removed last; 0 if never heard of."""
+        stored = self.stored.get(key)
+        return stored.revision if stored else 0
+
+    def take(self, changed: Mapping[RouteKey, StoredRoute]) -> frozenset[str]:
+        """Hear of stored routes; returns names that nobody has looked up yet."""
+        for key, stored in changed.items():
+            before = self.stored.get(key)
+            self._index(key, before.route if before else None, stored.route)
+            self.stored[key] = stored
+        return frozenset(
+            host
+            for stored in changed.values()
+            if stored.route is not None
+            for host in unresolved_hosts(stored.route, self._resolver.addresses)
+            if host not in self._resolver.problems
+        )
+
+    def forget(self, key: RouteKey) -> None:
+        """The route was removed, and HAProxy has heard of it."""
+        self.stored.pop(key, None)
+        self._refused.pop(key, None)
+
+    def refuse(self, key: RouteKey, reason: str) -> None:
+        """HAProxy refused the route as it is stored now."""
+        self._refused[key] = (self.revision_of(key), reason)
+
+    def retry_refused(self) -> set[RouteKey]:
+        """Give refused routes another chance: HAProxy or the templates may have changed."""
+        keys = set(self._refused)
+        self._refused.clear()
+        return keys
+
+    def recompile(
+        self, keys: Iterable[RouteKey], before: CompiledConfig
+    ) -> dict[RouteKey, RouteStatus]:
+        """Bring `config` up to date for these routes.
+
+        `before` is what runs: a route that can't be compiled now keeps what it has there.
+        Returns the statuses of routes that aren't on their way into HAProxy, and why.
+        """
+        compiled: dict[RouteKey, CompiledRoute | None] = {}
+        blocked: dict[RouteKey, RouteStatus] = {}
+        for key in keys:
+            stored = self.stored.get(key)
+            if stored is None or stored.route is None:
+                compiled[key] = None
+                continue
+            status, route = self._compile(stored.route, stored.revision)
+            if status is None:
+                compiled[key] = route
+                continue
+            blocked[key] = status
+            keeps = status.state == RouteState.PENDING or key in self._refused
+            compiled[key] = before.routes.get(key) if keeps else None
+        self.config = self.config.with_routes(compiled)
+        return blocked
+
+    def _compile(
+        self, route: Route, revision: int
+    ) -> tuple[RouteStatus | None, CompiledRoute | None]:
+        refused = self._refused.get(route.key)
+        if refused is not None and refused[0] == revision:
+            return RouteStatus(RouteState.FAILED, revision, refused[1]), None
+        self._refused.pop(route.key, None)
+        missing = unresolved_hosts(route, self._resolver.addresses)
+        if missing:
+            reason = self._resolver.problems.get(missing[0], f"{missing[0]} is being resolved")
+            return RouteStatus(RouteState.PENDING, revision, reason), None
+        compiled = compile_route(route, self._resolver.addresses)
+        for server in compiled.servers:
+            refusal = self._policy.refusal(ipaddress.ip_address(server.address), server.port)
+            if refusal is not None:
+                return RouteStatus(RouteState.FAILED, revision, f"target: {refusal}"), None
+        return None, compiled
+
+    def _index(self, key: RouteKey, before: Route | None, after: Route | None) -> None:
+        old = named_hosts(before) if before else frozenset()
+        new = named_hosts(after) if after else frozenset()
+        for host in new - old:
+            self._by_host[host].add(key)
+        for host in old - new:
+            self._by_host[host].discard(key)
+            if not self._by_host[host]:
+                del self._by_host[host]
+                self._resolver.forget([host])

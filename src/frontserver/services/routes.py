@@ -1,0 +1,272 @@
+"""Routes: publish, remove, list. A change is durable before it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from frontserver.errors import ConflictError, InputError, NotFoundError
+from frontserver.model.names import RESERVED_SUBDOMAINS, AgentId, Subdomain
+from frontserver.model.routes import HttpRoute, RouteKey, RouteKind
+from frontserver.model.status import RouteStatus
+from frontserver.model.targets import TargetPolicy
+from frontserver.security.principals import Principal
+from frontserver.services.admission import check_http_targets, check_target, normalised_ca
+from frontserver.services.ports import Publisher
+from frontserver.services.views import connection_string, details, route_view, served_status
+from frontserver.storage.agents import AgentRepository
+from frontserver.storage.engine import Database
+from frontserver.storage.repository import utc_now
+from frontserver.storage.revisions import Change, RevisionRepository
+from frontserver.storage.routes import (
+    RouteReader,
+    RouteRecord,
+    RouteRepository,
+    RouteRequest,
+    encode_request,
+)
+from frontserver.wire.routes import (
+    HttpRouteRequest,
+    MongoRouteRequest,
+    RemoveRequest,
+    RouteView,
+    http_route,
+    mongo_route,
+)
+
+_LONGEST_PAGE = 1000
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored route: how it is shown, how far HAProxy is, and whether it is new."""
+
+    view: RouteView
+    status: RouteStatus
+    created: bool
+    # Only of a MongoDB route.
+    connection_string: str | None = None
+
+
+class RouteService:
+    """What agents and operators can do with routes.
+
+    `wait` is how many seconds an answer may wait for HAProxy. Everything raises `StorageError`
+    when the state can't be read or stored.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        publisher: Publisher,
+        *,
+        app_domain: str,
+        mongo_domain: str,
+        tls_available: bool,
+        connection_port: int = 27017,
+        policy: TargetPolicy | None = None,
+        reserved: frozenset[str] = frozenset(),
+        most_routes: int = 1000,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`reserved` are subdomains beside those that are always reserved."""
+        self._database = database
+        self._publisher = publisher
+        self._reader = RouteReader(
+            app_domain=app_domain, mongo_domain=mongo_domain, tls_available=tls_available
+        )
+        self._connection_port = connection_port
+        self._policy = policy or TargetPolicy()
+        self._reserved = RESERVED_SUBDOMAINS | reserved
+        self._most_routes = most_routes
+        self._clock = clock
+
+    async def publish_http(
+        self, request: HttpRouteRequest, principal: Principal, *, peer: str, wait: float
+    ) -> Published:
+        """Store an HTTP route, new or instead of the agent's own of that name.
+
+        Raises `InputError`, `PermissionDeniedError`, `NotFoundError` for an unknown agent,
+        `ConflictError` if the name is another agent's or the agent has too many routes.
+        """
+        agent_id = AgentId(request.agent_id)
+        principal.require_agent(agent_id)
+        request = normalised_ca(request)
+        route = self._http_route(request)
+        check_http_targets(request, self._policy)
+        request = msgspec.structs.replace(request, agent_id=agent_id, subdomain=route.subdomain)
+        record, created = await self._store(route.key, agent_id, request, principal, peer)
+        return await self._published(record, created, wait)
+
+    async def publish_mongodb(
+        self, request: MongoRouteRequest, principal: Principal, *, peer: str, wait: float
+    ) -> Published:
+        """Store the agent's MongoDB route; without a target host it is the agent's address.
+
+        Raises as `publish_http` does.
+        """
+        agent_id = AgentId(request.agent_id)
+        principal.require_agent(agent_id)
+        async with self._database.read() as session:
+            agent = await AgentRepository(session).find(agent_id)
+        if agent is None:
+            raise _no_agent(agent_id)
+        route = mongo_route(
+            request, mongo_domain=self._reader.mongo_domain, default_host=agent.target_ip
+        )
+        check_target("targetHost", route.target, self._policy)
+        request = msgspec.structs.replace(request, agent_id=agent_id, target_host=route.target.host)
+        record, created = await self._store(route.key, agent_id, request, principal, peer)
+        return await self._published(record, created, wait)
+
+    async def remove(
+        self, request: RemoveRequest, principal: Principal, *, peer: str, wait: float
+    ) -> RouteStatus:
+        """Remove an agent's route; `active` then means that HAProxy doesn't know it any more.
+
+        Raises `InputError`, `PermissionDeniedError`, or `NotFoundError` if the agent has no
+        such route, whoever else may have one.
+        """
+        agent_id = AgentId(request.agent_id)
+        principal.require_agent(agent_id)
+        key = _key_to_remove(request, agent_id)
+        async with self._database.write() as session:
+            routes = RouteRepository(session)
+            record = await routes.find(key)
+            if record is None or record.agent_id != agent_id:
+                raise NotFoundError(f"agent {agent_id} has no route {key}")
+            change = Change(
+                actor=principal.name, action="route.remove", subject=str(key), peer=peer
+            )
+            revision = await RevisionRepository(session).record(change, self._clock())
+            await routes.remove([key], revision)
+        self._publisher.wake()
+        return await self._publisher.settle(key, revision, wait)
+
+    async def list_agent(self, agent_id: AgentId) -> list[RouteView]:
+        """An agent's routes. Raises `NotFoundError` if there is no such agent."""
+        async with self._database.read() as session:
+            records = await RouteRepository(session).of_agent(agent_id)
+            if not records and await AgentRepository(session).find(agent_id) is None:
+                raise _no_agent(agent_id)
+        return [self._view(record) for record in records]
+
+    async def list_all(
+        self, *, after: str | None, limit: int
+    ) -> tuple[list[RouteView], int, str | None]:
+        """A page of all routes, how many there are, and the next page's `after`."""
+        if not 1 <= limit <= _LONGEST_PAGE:
+            raise InputError("limit", f"{limit} is out of range: 1 to {_LONGEST_PAGE}")
+        async with self._database.read() as session:
+            # One more than asked for tells whether there is another page.
+            records, total = await RouteRepository(session).page(_cursor(after), limit + 1)
+        page = records[:limit]
+        following = str(page[-1].key) if len(records) > limit else None
+        return [self._view(record) for record in page], total, following
+
+    async def show(self, key: RouteKey) -> RouteView:
+        """One route. Raises `NotFoundError`."""
+        async with self._database.read() as session:
+            record = await RouteRepository(session).find(key)
+        if record is None:
+            raise NotFoundError(f"there is no route {key}")
+        return self._view(record)
+
+    def _http_route(self, request: HttpRouteRequest) -> HttpRoute:
+        return http_route(
+            request,
+            app_domain=self._reader.app_domain,
+            tls_available=self._reader.tls_available,
+            reserved=self._reserved,
+        )
+
+    async def _store(
+        self,
+        key: RouteKey,
+        agent_id: AgentId,
+        request: RouteRequest,
+        principal: Principal,
+        peer: str,
+    ) -> tuple[RouteRecord, bool]:
+        """The stored route and whether it is new. One that is stored just so is left alone."""
+        text = encode_request(request)
+        async with self._database.write() as session:
+            routes = RouteRepository(session)
+            before = await routes.find(key)
+            if before is None:
+                if await AgentRepository(session).find(agent_id) is None:
+                    raise _no_agent(agent_id)
+                await self._check_count(routes, agent_id)
+            elif before.agent_id != agent_id:
+                raise ConflictError(
+                    f"{key.name} is taken by another agent", hint="choose another subdomain"
+                )
+            elif before.request == text:
+                return before, False
+            now = self._clock()
+            record = RouteRecord(
+                key=key,
+                agent_id=agent_id,
+                request=text,
+                revision=0,
+                created_at=before.created_at if before else now,
+                updated_at=now,
+            )
+            change = Change(
+                actor=principal.name,
+                action="route.update" if before else "route.create",
+                subject=str(key),
+                peer=peer,
+                details=details(record),
+            )
+            revision = await RevisionRepository(session).record(change, now)
+            record = msgspec.structs.replace(record, revision=revision)
+            await routes.put(record)
+        return record, before is None
+
+    async def _check_count(self, routes: RouteRepository, agent_id: AgentId) -> None:
+        if await routes.count_of(agent_id) >= self._most_routes:
+            raise ConflictError(
+                f"agent {agent_id} has {self._most_routes} routes, which is the limit",
+                hint="remove a route that isn't needed any more",
+            )
+
+    async def _published(self, record: RouteRecord, created: bool, wait: float) -> Published:
+        self._publisher.wake()
+        status = await self._publisher.settle(record.key, record.revision, wait)
+        view = route_view(self._reader, record, status)
+        uri = None
+        if record.key.kind is RouteKind.MONGODB:
+            uri = connection_string(view.domain, self._connection_port)
+        return Published(view=view, status=status, created=created, connection_string=uri)
+
+    def _view(self, record: RouteRecord) -> RouteView:
+        status = served_status(self._reader, record, self._publisher.status(record.key))
+        return route_view(self._reader, record, status)
+
+
+def _no_agent(agent_id: AgentId) -> NotFoundError:
+    return NotFoundError(f"there is no agent {agent_id}", hint="register it first")
+
+
+def _key_to_remove(request: RemoveRequest, agent_id: AgentId) -> RouteKey:
+    match request.type:
+        case RouteKind.MONGODB:
+            return RouteKey(RouteKind.MONGODB, str(agent_id))
+        case RouteKind.HTTP if request.subdomain is not None:
+            # A name that is reserved today may have been given away before.
+            return RouteKey(RouteKind.HTTP, Subdomain(request.subdomain, reserved=frozenset()))
+        case RouteKind.HTTP:
+            raise InputError("subdomain", "an HTTP route is named by its subdomain")
+        case _:
+            raise InputError("type", "the type of a route is http or mongodb")
+
+
+def _cursor(after: str | None) -> RouteKey | None:
+    if after is None:
+        return None
+    kind, separator, name = after.partition(":")
+    if not separator or kind not in set(RouteKind):
+        raise InputError("after", "this isn't the next of a page before")
+    return RouteKey(RouteKind(kind), name)

@@ -1,0 +1,85 @@
+"""Stored things as they are shown on the wire."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from frontserver.errors import InputError
+from frontserver.model.names import AgentId
+from frontserver.model.routes import RouteKey, RouteKind
+from frontserver.model.status import RouteState, RouteStatus
+from frontserver.storage.routes import RouteReader, RouteRecord, decode_request
+from frontserver.wire.routes import HttpRouteRequest, RouteView
+
+
+def rfc3339(moment: datetime) -> str:
+    """The time in UTC with seconds, such as `2030-01-31T12:00:00Z` (RFC 3339)."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def connection_string(domain: str, port: int) -> str:
+    """How a client reaches a MongoDB route; credentials are the client's own matter."""
+    return f"mongodb://{domain}:{port}/?tls=true&directConnection=true"
+
+
+def served_status(reader: RouteReader, record: RouteRecord, known: RouteStatus) -> RouteStatus:
+    """`known`, unless today's rules don't let the stored route be served at all."""
+    try:
+        reader.route(record.key.kind, record.request)
+    except InputError as error:
+        return RouteStatus(RouteState.FAILED, record.revision, error.message)
+    return known
+
+
+def route_view(reader: RouteReader, record: RouteRecord, status: RouteStatus) -> RouteView:
+    """A route with its options as its owner gave them."""
+    return RouteView(
+        type=record.key.kind.value,
+        agent_id=record.agent_id,
+        domain=_domain(reader, record.key),
+        status=status.state.value,
+        reason=status.reason,
+        health=status.health.value,
+        created_at=rfc3339(record.created_at),
+        updated_at=rfc3339(record.updated_at),
+        **_request_members(record),
+    )
+
+
+def _domain(reader: RouteReader, key: RouteKey) -> str:
+    below = reader.app_domain if key.kind is RouteKind.HTTP else reader.mongo_domain
+    return f"{key.name}.{below}"
+
+
+def _request_members(record: RouteRecord) -> dict[str, Any]:
+    """What the view takes from the request; of one that doesn't decode any more, its name."""
+    name = {"subdomain": record.key.name} if record.key.kind is RouteKind.HTTP else {}
+    try:
+        request = decode_request(record.key.kind, record.request)
+    except InputError:
+        return {"options": {}, **name}
+    options = {} if request.options is None else msgspec.to_builtins(request.options)
+    if isinstance(request, HttpRouteRequest):
+        first = request.options.targets[0].url if request.options and not request.target_url else ""
+        return {"options": options, "target_url": request.target_url or first, **name}
+    return {
+        "options": options,
+        "target_host": request.target_host,
+        "target_port": request.target_port,
+    }
+
+
+def details(record: RouteRecord) -> dict[str, Any]:
+    """What the audit keeps of a route: where it points and which options it names.
+
+    Not their values: a header to set may be a credential.
+    """
+    members = _request_members(record)
+    return {
+        "agent": AgentId(record.agent_id),
+        "target": members.get("target_url") or members.get("target_host"),
+        "options": sorted(members["options"]),
+    }

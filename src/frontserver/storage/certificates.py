@@ -1,0 +1,162 @@
+"""Certificates, authorities and signing keys as they are stored; keys only sealed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import delete, select, update
+
+from frontserver.model.names import AgentId
+from frontserver.storage.repository import Repository
+from frontserver.storage.tables import AuthorityRow, CertificateRow, SigningKeyRow
+
+
+class CertificateRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An issued certificate; without `sealed_key` its agent made the key itself."""
+
+    serial: str
+    agent_id: AgentId
+    authority_id: str
+    domain: str
+    pem: str
+    sealed_key: bytes | None
+    not_before: datetime
+    not_after: datetime
+    fingerprint: str
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"CertificateRecord(serial={self.serial!r}, agent_id={self.agent_id!r})"
+
+
+class AuthorityRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate authority; `id` is its certificate's serial."""
+
+    id: str
+    pem: str
+    sealed_key: bytes
+    active: bool
+    created_at: datetime
+
+
+class SigningKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that signs tokens."""
+
+    kid: str
+    sealed_secret: bytes
+    created_at: datetime
+
+
+class CertificateRepository(Repository[CertificateRow]):
+    """Certificates, in one transaction."""
+
+    model_type = CertificateRow
+    id_attribute = "serial"
+
+    async def newest(self, agent_id: AgentId) -> CertificateRecord | None:
+        """The agent's newest certificate whose key we hold and that isn't revoked."""
+        query = (
+            select(CertificateRow)
+            .where(
+                CertificateRow.agent_id == agent_id,
+                CertificateRow.revoked_at.is_(None),
+                CertificateRow.sealed_key.is_not(None),
+            )
+            .order_by(CertificateRow.created_at.desc(), CertificateRow.not_after.desc())
+            .limit(1)
+        )
+        row = (await self.session.scalars(query)).one_or_none()
+        return None if row is None else _certificate(row)
+
+    async def of_agent(self, agent_id: AgentId) -> list[CertificateRecord]:
+        """All certificates an agent ever had, oldest first."""
+        query = (
+            select(CertificateRow)
+            .where(CertificateRow.agent_id == agent_id)
+            .order_by(CertificateRow.created_at, CertificateRow.serial)
+        )
+        return [_certificate(row) for row in (await self.session.scalars(query)).all()]
+
+    async def put(self, record: CertificateRecord) -> None:
+        """Store a certificate that was just issued."""
+        values = msgspec.structs.asdict(record) | {"agent_id": str(record.agent_id)}
+        await self.add(CertificateRow(**values))
+
+    async def revoke_all(self, agent_id: AgentId, at: datetime) -> None:
+        """Revoke what isn't revoked yet of an agent's certificates."""
+        await self.session.execute(
+            update(CertificateRow)
+            .where(CertificateRow.agent_id == agent_id, CertificateRow.revoked_at.is_(None))
+            .values(revoked_at=at)
+        )
+
+
+class AuthorityRepository(Repository[AuthorityRow]):
+    """Certificate authorities, in one transaction."""
+
+    model_type = AuthorityRow
+
+    async def active(self) -> list[AuthorityRecord]:
+        """The trusted ones, newest first: that one issues."""
+        query = (
+            select(AuthorityRow)
+            .where(AuthorityRow.active)
+            .order_by(AuthorityRow.created_at.desc(), AuthorityRow.id)
+        )
+        return [
+            AuthorityRecord(
+                id=row.id,
+                pem=row.pem,
+                sealed_key=row.sealed_key,
+                active=row.active,
+                created_at=row.created_at,
+            )
+            for row in (await self.session.scalars(query)).all()
+        ]
+
+    async def put(self, record: AuthorityRecord) -> None:
+        """Store a new authority."""
+        await self.add(AuthorityRow(**msgspec.structs.asdict(record)))
+
+
+class SigningKeyRepository(Repository[SigningKeyRow]):
+    """Signing keys, in one transaction."""
+
+    model_type = SigningKeyRow
+    id_attribute = "kid"
+
+    async def newest_first(self) -> list[SigningKeyRecord]:
+        """All that are stored."""
+        query = select(SigningKeyRow).order_by(SigningKeyRow.created_at.desc(), SigningKeyRow.kid)
+        return [
+            SigningKeyRecord(
+                kid=row.kid, sealed_secret=row.sealed_secret, created_at=row.created_at
+            )
+            for row in (await self.session.scalars(query)).all()
+        ]
+
+    async def put(self, record: SigningKeyRecord) -> None:
+        """Store a new key."""
+        await self.add(SigningKeyRow(**msgspec.structs.asdict(record)))
+
+    async def keep_only(self, kids: list[str]) -> None:
+        """Forget every other key."""
+        await self.session.execute(delete(SigningKeyRow).where(SigningKeyRow.kid.not_in(kids)))
+
+
+def _certificate(row: CertificateRow) -> CertificateRecord:
+    return CertificateRecord(
+        serial=row.serial,
+        agent_id=AgentId(row.agent_id),
+        authority_id=row.authority_id,
+        domain=row.domain,
+        pem=row.pem,
+        sealed_key=row.sealed_key,
+        not_before=row.not_before,
+        not_after=row.not_after,
+        fingerprint=row.fingerprint,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+    )
