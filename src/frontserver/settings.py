@@ -24,6 +24,9 @@ T = TypeVar("T")
 BackendName = Literal["dataplane", "file", "memory"]
 PREFIX = "FRONTSERVER_"
 
+# Variables of the agent program and of whoever looks for a mongod: not ours to judge.
+_FOREIGN = ("FRONTSERVER_URL", "FRONTSERVER_AGENT_", "FRONTSERVER_MONGOD_BIN")
+
 # A path of a Unix socket has at most 107 bytes (unix(7)).
 _SOCKET_PATH_LIMIT = 107
 
@@ -83,26 +86,13 @@ def load(environ: Mapping[str, str] | None = None, *, config: Path | None = None
             problems.append(f"{PREFIX}{name.upper()}: {reason}")
     if problems:
         raise SettingsError(problems)
-    return _completed(Settings(**values))
+    return completed(Settings(**values))
 
 
 def _gather(environ: Mapping[str, str], config: Path | None) -> tuple[dict[str, str], list[str]]:
-    raw: dict[str, str] = {}
-    problems: list[str] = []
-    if config is not None:
-        try:
-            table = tomllib.loads(config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SettingsError([f"{config}: {error}"]) from error
-        for name, value in table.items():
-            if name not in _PARSERS:
-                problems.append(f"{config}: unknown setting {name!r}")
-            elif isinstance(value, list):
-                raw[name] = ",".join(str(item) for item in value)
-            else:
-                raw[name] = str(value)
+    raw, problems = _from_file(config) if config is not None else ({}, [])
     for variable, value in environ.items():
-        if not variable.startswith(PREFIX):
+        if not variable.startswith(PREFIX) or variable.startswith(_FOREIGN):
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name not in _PARSERS:
@@ -112,7 +102,26 @@ def _gather(environ: Mapping[str, str], config: Path | None) -> tuple[dict[str, 
     return raw, problems
 
 
-def _completed(settings: Settings) -> Settings:
+def _from_file(config: Path) -> tuple[dict[str, str], list[str]]:
+    raw: dict[str, str] = {}
+    problems: list[str] = []
+    try:
+        table = tomllib.loads(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError([f"{config}: {error}"]) from error
+    for name, value in table.items():
+        if name not in _PARSERS:
+            problems.append(f"{config}: unknown setting {name!r}")
+        elif isinstance(value, dict):
+            problems.append(f"{config}: {name} is a table, and must be a value")
+        elif isinstance(value, list):
+            raw[name] = ",".join(str(item) for item in value)
+        elif value != "":
+            raw[name] = str(value)
+    return raw, problems
+
+
+def completed(settings: Settings) -> Settings:
     """Fill in the paths that follow the state directory, and what the policy must know."""
     state = settings.state_dir
     run = state / "run"
@@ -167,8 +176,11 @@ def _check_together(settings: Settings) -> None:
     if settings.app_domain == settings.mongo_domain:
         problems.append(f"{PREFIX}MONGO_DOMAIN: must differ from {PREFIX}APP_DOMAIN")
     binds = [*settings.http_bind, *settings.https_bind, *settings.mongo_bind, settings.listen]
-    for bind in {b for b in binds if binds.count(b) > 1}:
-        problems.append(f"{PREFIX}*_BIND: {bind} is named for two listeners")
+    problems += [
+        f"{PREFIX}*_BIND: {bind} is named for two listeners"
+        for bind in dict.fromkeys(binds)
+        if binds.count(bind) > 1
+    ]
     if problems:
         raise SettingsError(problems)
 
@@ -194,8 +206,7 @@ def _bind(text: str) -> HostPort:
 
 
 def _listen(text: str) -> HostPort:
-    bind = _bind(text.replace("localhost", "127.0.0.1"))
-    return bind
+    return _bind(text.replace("localhost", "127.0.0.1"))
 
 
 def _binds(text: str) -> tuple[HostPort, ...]:

@@ -137,7 +137,7 @@ def configure_mongod(app: App, path: Path, directory: Path, check_with: str | No
     done = configure(path, config, app.directory(directory, None), binary=binary, now=app.now())
     lines = [*done.remarks]
     if done.tried is None:
-        lines.append("not tried with mongod: there is none on PATH (see --check-with)")
+        lines.append("not tried with mongod (none on PATH, or --check-with none)")
     if done.changed:
         lines.append(f"{path} is configured; the old one is {done.backup}")
         lines.append("restart mongod to use it: systemctl restart mongod")

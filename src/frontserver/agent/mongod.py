@@ -166,9 +166,10 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
 
 def _complaint(output: bytes) -> str:
     """The last error in mongod's log (JSON lines since 4.4), else its last line of text."""
-    lines = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
     said = ""
-    for line in lines:
+    for line in output.decode("utf-8", "replace").splitlines():
+        if not line.strip() or line.startswith("try '"):  # "try 'mongod --help' for more"
+            continue
         try:
             entry = json.loads(line)
         except ValueError:
@@ -194,8 +195,9 @@ def rotate(uri: str, ca_file: Path) -> None:
             "rotating mongod's certificate needs pymongo",
             hint="install frontserver[mongodb], or restart mongod instead",
         ) from error
-    options: dict[str, Any] = {"serverSelectionTimeoutMS": 5000, "directConnection": True}
     given = {name.lower() for name, _ in parse_qsl(urlsplit(uri).query, keep_blank_values=True)}
+    options: dict[str, Any] = {"serverSelectionTimeoutMS": 5000, "directConnection": True}
+    options = {name: value for name, value in options.items() if name.lower() not in given}
     if not given & {"tls", "ssl", "tlscafile"}:
         options |= {"tls": True, "tlsCAFile": str(ca_file)}
     try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from litestar import Controller, Response, delete, get, post
 from litestar.datastructures import CacheControlHeader
 from litestar.params import JSONBody
@@ -12,6 +10,7 @@ from frontserver.api.authentication import PUBLIC
 from frontserver.api.dependencies import Agents, Caller, OwnAgent, Peer
 from frontserver.api.documentation import answers, described
 from frontserver.api.examples import agents as examples
+from frontserver.services.views import rfc3339
 from frontserver.wire.agents import (
     Acknowledgement,
     AgentView,
@@ -136,8 +135,3 @@ class AgentController(Controller):
         """Replace an agent's key, and revoke every token it has."""
         await agents.rotate_key(own_agent, data.agent_key, principal, peer=peer)
         return Acknowledgement(message="the key is replaced; authenticate again with the new one")
-
-
-def rfc3339(moment: datetime) -> str:
-    """A moment in UTC, to the second (RFC 3339)."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -133,7 +133,7 @@ def _joined(path: str, name: str) -> str:
 def _types_at(kind: object, path: str) -> Iterator[inspect.Type]:
     """The types that may stand at a path such as `options.targets[0]`."""
     found: Iterable[inspect.Type] = [inspect.type_info(kind)]
-    for step in re.findall(r"[^.\[\]]+|\[", path.replace("...", "")):
+    for step in re.findall(r"\[|[^.\[\]]+", re.sub(r"\[.*?\]", "[", path)):
         found = [child for parent in _members(found) for child in _children(parent, step)]
     return _members(found)
 

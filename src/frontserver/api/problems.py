@@ -46,6 +46,8 @@ INTERNAL = Kind(
     500, "internal", "Internal error", "something went wrong here; the log of the server has it"
 )
 INVALID = Kind(422, "invalid-request", "Invalid values")
+_MALFORMED = Kind(400, "malformed-request", "Malformed request")
+_BODILESS = msgspec.structs.replace(_MALFORMED, detail="this needs a body: a JSON object")
 _PROXY = Kind(503, "proxy-unavailable", "HAProxy unavailable", "HAProxy can't be reached now")
 
 # The most specific class of an error's ancestry counts.
@@ -72,7 +74,7 @@ BY_ERROR: dict[type[errors.FrontServerError], Kind] = {
 
 # What the framework itself raises, by status; anything else from it is INTERNAL or plain.
 BY_STATUS: dict[int, Kind] = {
-    400: Kind(400, "malformed-request", "Malformed request"),
+    400: _MALFORMED,
     404: Kind(404, "not-found", "Not found", "nothing is served under this path"),
     405: Kind(405, "method-not-allowed", "Method not allowed", "this path has other methods"),
     413: Kind(413, "too-large", "Too large", "the body of the request is larger than 256 KiB"),
@@ -97,7 +99,8 @@ def answer(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
 def kind_of(error: Exception) -> Kind:
     """The row of the table that an error falls under."""
     if isinstance(error, ValidationException):
-        return INVALID
+        # What Litestar says of a handler whose body is missing.
+        return _BODILESS if any(item.field == "data" for item in _fields(error)) else INVALID
     if isinstance(error, HTTPException):
         default = Kind(error.status_code, "about:blank", "Refused")
         kind = BY_STATUS.get(error.status_code, default)
@@ -109,7 +112,7 @@ def kind_of(error: Exception) -> Kind:
 
 def problem_of(error: Exception, kind: Kind) -> Problem:
     """The body of the answer; `instance` is new each time, to find it in the log."""
-    fields = list(_fields(error))
+    fields = list(_fields(error)) if kind.status == INVALID.status else []
     detail = kind.detail or _sentence(error, fields)
     return Problem(
         type=kind.uri,

@@ -3,8 +3,10 @@
 HAProxy management guide, section 9.3. In prompt mode, every line of input brings exactly one
 `\\n> `, on every version, as long as a line holds one command; 2.8 and 3.0 print `+ ` for each
 line of a payload on top. So commands are sent many at once, a line each, and answers are what lies
-between the prompts. Each batch ends with a question whose answer is known: should the count ever be
-off by one, it is noticed, and no answer is given to the wrong command.
+between the prompts. Each batch ends with `show info`, whose answer is known by its form: should the
+count ever be off by one, it is noticed, and no answer is given to the wrong command. It also tells
+whether this worker is still the current one: a reload leaves conversations with the old worker,
+which goes on accepting commands that nobody will ever see the effect of.
 """
 
 from __future__ import annotations
@@ -14,18 +16,20 @@ import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from frontserver.errors import CommandRefusedError, ProxyUnavailableError
+from frontserver.errors import CommandRefusedError, ProxyError, ProxyUnavailableError
 from frontserver.haproxy import reads, sockets
 from frontserver.haproxy.answers import check
-from frontserver.haproxy.commands import Command, Encoded, encode
+from frontserver.haproxy.commands import Command, Encoded, encode, word
 from frontserver.planning.capabilities import Capabilities
 
 __all__ = ["Command", "RuntimeClient"]
 
 _PROMPT = b"\n> "
-_QUESTION = Encoded("show version", b"show version\n")
-# HAProxy would close an idle conversation after `stats timeout` (10 s) otherwise.
-_GREETING = b"prompt\nset timeout cli 1h\n" + _QUESTION.data
+_QUESTION = Encoded("show info", b"show info\n")
+# Longer than `stats timeout` (10 s); short, because a conversation keeps an old worker alive.
+_GREETING = b"prompt\nset timeout cli 60s\n" + _QUESTION.data
+# After so many seconds of silence, ask whether the worker is still the current one, before sending.
+_FRESH = 0.2
 # Sent at once, so that HAProxy never waits for us to read while we wait for it to read.
 _WINDOW = 12_000
 _CHUNK = 1 << 16
@@ -77,11 +81,11 @@ class RuntimeClient:
 
     async def map_entries(self, name: str) -> list[tuple[str, str]]:
         """All entries of a map; raises `CommandRefusedError` if HAProxy hasn't loaded it."""
-        return reads.parse_map(await self._read(f"show map {name}"))
+        return reads.parse_map(await self._read(f"show map {word(name)}"))
 
     async def map_value(self, name: str, key: str) -> str | None:
         """The value that `key` has now; raises `CommandRefusedError` if the map isn't loaded."""
-        return reads.parse_map_value(await self._read(f"get map {name} {key}"), key)
+        return reads.parse_map_value(await self._read(f"get map {word(name)} {word(key)}"), key)
 
     async def server_states(self, backend: str | None = None) -> reads.ServerStates:
         """Servers by backend and name; `CommandRefusedError` if there is no such backend."""
@@ -115,9 +119,15 @@ class RuntimeClient:
         return answer
 
     async def _open(self) -> _Conversation:
-        if self._conversation is not None and not self._conversation.usable:
-            # Closed while idle, or after a reload: nothing of ours is under way.
-            self._drop()
+        if self._conversation is not None:
+            # Closed while idle, or the worker was replaced: nothing of ours is under way.
+            try:
+                keep = self._conversation.usable and await self._conversation.confirm()
+            except BaseException:
+                self._drop()
+                raise
+            if not keep:
+                self._drop()
         if self._conversation is None:
             self._conversation = await _Conversation.begin(self._path, self._timeout)
         return self._conversation
@@ -155,20 +165,21 @@ class _NothingSentError(ProxyUnavailableError):
 class _Conversation:
     """One connection in prompt mode."""
 
+    capabilities: Capabilities
+
     def __init__(self, connection: socket.socket, timeout: float) -> None:
         self._connection = connection
         self._timeout = timeout
         self._buffer = bytearray()
-        self._version = ""
-        self.capabilities = Capabilities.from_version("2.8")
+        self._info: reads.Info | None = None
+        self._fresh_until = 0.0
 
     @classmethod
     async def begin(cls, path: Path, timeout: float) -> _Conversation:  # noqa: ASYNC109
         conversation = cls(await sockets.connect(path, timeout), timeout)
         try:
-            *_, version = await conversation._piece(_GREETING, 3)
-            conversation.capabilities = Capabilities.from_version(version.decode(errors="replace"))
-            conversation._version = _text(version, 0)
+            *_, info = await conversation._piece(_GREETING, 3)
+            conversation._judge(_text(info, 0))
         except BaseException:
             conversation.close()
             raise
@@ -198,9 +209,33 @@ class _Conversation:
             answers += [
                 _text(piece, one.payload_lines) for piece, one in zip(pieces, window, strict=True)
             ]
-        if answers.pop() != self._version or self._buffer:
-            raise ProxyUnavailableError("HAProxy's answers can't be told apart on this connection")
+        self._judge(answers.pop())
         return answers
+
+    async def confirm(self) -> bool:
+        """Whether this is still the current worker, asked if the last answer is a while ago."""
+        if asyncio.get_running_loop().time() < self._fresh_until:
+            return True
+        try:
+            await self.exchange([])
+        except ProxyUnavailableError:
+            return False
+        return True
+
+    def _judge(self, answer: str) -> None:
+        """Look at the closing question's answer: ours, from the same worker, and current?"""
+        try:
+            info = reads.parse_info(answer)
+        except ProxyError as error:
+            raise ProxyUnavailableError("HAProxy's answers can't be told apart") from error
+        if self._buffer or (self._info is not None and self._info.pid != info.pid):
+            raise ProxyUnavailableError("HAProxy's answers can't be told apart")
+        if info.stopping:
+            raise ProxyUnavailableError(f"HAProxy's worker {info.pid} has been replaced")
+        if self._info is None:
+            self.capabilities = Capabilities.from_version(info.version)
+        self._info = info
+        self._fresh_until = asyncio.get_running_loop().time() + _FRESH
 
     def close(self) -> None:
         self._connection.close()

@@ -95,7 +95,9 @@ class RouteService:
         request = normalised_ca(request)
         route = self._http_route(request)
         check_http_targets(request, self._policy)
-        request = msgspec.structs.replace(request, agent_id=agent_id, subdomain=route.subdomain)
+        request = msgspec.structs.replace(
+            request, agent_id=str(agent_id), subdomain=str(route.subdomain)
+        )
         record, created = await self._store(route.key, agent_id, request, principal, peer)
         return await self._published(record, created, wait)
 
@@ -116,7 +118,9 @@ class RouteService:
             request, mongo_domain=self._reader.mongo_domain, default_host=agent.target_ip
         )
         check_target("targetHost", route.target, self._policy)
-        request = msgspec.structs.replace(request, agent_id=agent_id, target_host=route.target.host)
+        request = msgspec.structs.replace(
+            request, agent_id=str(agent_id), target_host=str(route.target.host)
+        )
         record, created = await self._store(route.key, agent_id, request, principal, peer)
         return await self._published(record, created, wait)
 

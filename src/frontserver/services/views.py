@@ -1,4 +1,7 @@
-"""Stored things as they are shown on the wire."""
+"""Stored things as they are shown on the wire.
+
+msgspec encodes no subclass of `str`, so names go out as plain text.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from typing import Any
 import msgspec
 
 from frontserver.errors import InputError
-from frontserver.model.names import AgentId
 from frontserver.model.routes import RouteKey, RouteKind
 from frontserver.model.status import RouteState, RouteStatus
 from frontserver.storage.routes import RouteReader, RouteRecord, decode_request
@@ -38,7 +40,7 @@ def route_view(reader: RouteReader, record: RouteRecord, status: RouteStatus) ->
     """A route with its options as its owner gave them."""
     return RouteView(
         type=record.key.kind.value,
-        agent_id=record.agent_id,
+        agent_id=str(record.agent_id),
         domain=_domain(reader, record.key),
         status=status.state.value,
         reason=status.reason,
@@ -56,15 +58,16 @@ def _domain(reader: RouteReader, key: RouteKey) -> str:
 
 def _request_members(record: RouteRecord) -> dict[str, Any]:
     """What the view takes from the request; of one that doesn't decode any more, its name."""
-    name = {"subdomain": record.key.name} if record.key.kind is RouteKind.HTTP else {}
+    name = {"subdomain": str(record.key.name)} if record.key.kind is RouteKind.HTTP else {}
     try:
         request = decode_request(record.key.kind, record.request)
     except InputError:
         return {"options": {}, **name}
     options = {} if request.options is None else msgspec.to_builtins(request.options)
     if isinstance(request, HttpRouteRequest):
-        first = request.options.targets[0].url if request.options and not request.target_url else ""
-        return {"options": options, "target_url": request.target_url or first, **name}
+        targets = [target.url for target in request.options.targets] if request.options else []
+        first = request.target_url or next(iter(targets), None)
+        return {"options": options, "target_url": first, **name}
     return {
         "options": options,
         "target_host": request.target_host,
@@ -79,7 +82,12 @@ def details(record: RouteRecord) -> dict[str, Any]:
     """
     members = _request_members(record)
     return {
-        "agent": AgentId(record.agent_id),
+        "agent": str(record.agent_id),
         "target": members.get("target_url") or members.get("target_host"),
         "options": sorted(members["options"]),
     }
+
+
+def mongod_port(record: RouteRecord | None) -> int:
+    """The port where the agent's mongod listens: its route's target, or MongoDB's own."""
+    return 27017 if record is None else _request_members(record).get("target_port", 27017)

@@ -24,6 +24,9 @@ from sqlalchemy.ext.asyncio import (
 from frontserver.errors import SettingsError, StorageError
 from frontserver.storage import migrate
 
+# One transaction; the layers above hand it to repositories and don't look inside.
+Session = AsyncSession
+
 _READERS = 4
 # Another process (a command line) may hold the write lock for as long as one transaction takes.
 _BUSY_MS = 5000

@@ -67,7 +67,7 @@ _DECODERS: dict[
 
 def encode_request(request: RouteRequest) -> str:
     """The stored form of a request; equal requests have equal forms."""
-    return msgspec.json.encode(request, order="deterministic").decode()
+    return msgspec.json.encode(request, enc_hook=str, order="deterministic").decode()
 
 
 def decode_request(kind: RouteKind, text: str) -> RouteRequest:

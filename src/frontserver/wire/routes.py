@@ -309,11 +309,15 @@ def mongo_route(request: MongoRouteRequest, *, mongo_domain: str, default_host: 
         target=_at(
             "targetHost",
             HostPort,
-            (request.target_host or default_host).strip("[]"),
+            _without_brackets(request.target_host or default_host),
             request.target_port,
         ),
         check=options.check,
     )
+
+
+def _without_brackets(host: str) -> str:
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def _at(field: str, build: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

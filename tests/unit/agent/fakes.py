@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -315,3 +319,40 @@ class FrontServer:
             "certificates": self.bundle(),
             "mongodb": {"net": {"port": 27017, "tls": tls}},
         }
+
+
+@contextlib.contextmanager
+def listening(server: FrontServer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """The front server in memory, behind a real port of 127.0.0.1; gives its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            request = httpx.Request(self.command, URL + self.path, headers=dict(self.headers),
+                                    content=body)  # fmt: skip
+            response = server(request)
+            self.send_response(response.status_code)
+            self.send_header("content-length", str(len(response.content)))
+            self.end_headers()
+            self.wfile.write(response.content)
+
+        do_GET = do_POST = answer  # noqa: N815 - http.server's names
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        if tls is not None:
+            # Its handshakes happen in the thread of a request, and may fail there.
+            listener.socket = tls.wrap_socket(
+                listener.socket, server_side=True, do_handshake_on_connect=False
+            )
+            listener.handle_error = lambda *_: None  # type: ignore[method-assign]
+        thread = threading.Thread(target=listener.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            scheme, host = ("https", "localhost") if tls else ("http", "127.0.0.1")
+            yield f"{scheme}://{host}:{listener.server_address[1]}"
+        finally:
+            listener.shutdown()
+            thread.join()

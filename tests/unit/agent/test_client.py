@@ -6,6 +6,8 @@ import asyncio
 import inspect
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,7 +26,16 @@ from frontserver.agent import (
 )
 from frontserver.errors import InputError
 from frontserver.wire.routes import HttpOptions
-from tests.unit.agent.fakes import AGENT, DOMAIN, KEY, URL, FrontServer, problem
+from tests.unit.agent.fakes import (
+    AGENT,
+    DOMAIN,
+    KEY,
+    URL,
+    Authority,
+    FrontServer,
+    listening,
+    problem,
+)
 
 # Calls one method of a client and gives what it returns, whichever client it is.
 Caller = Callable[..., Any]
@@ -487,3 +498,25 @@ def test_a_base_url_with_a_path_keeps_it(server: FrontServer) -> None:
     with Client(f"{URL}/front/", AGENT, key=KEY, transport=server.transport) as client:
         client.authenticate()
     assert server.calls == ["POST /front/api/agents/authenticate"]
+
+
+async def test_the_apis_own_tls_is_verified_against_the_ca_file(tmp_path: Path) -> None:
+    authority = Authority(datetime.now(UTC))
+    cert, key = authority.issue()
+    (tmp_path / "server.pem").write_text(cert + key)
+    (tmp_path / "ca.pem").write_text(authority.pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    with listening(FrontServer(authority), context) as url:
+        with Client(url, AGENT, key=KEY, ca_file=tmp_path / "ca.pem") as client:
+            assert client.routes().routes == []
+        async with AsyncClient(url, AGENT, key=KEY, ca_file=tmp_path / "ca.pem") as trusting:
+            assert (await trusting.routes()).routes == []
+        with (
+            Client(url, AGENT, key=KEY) as client,
+            pytest.raises(UnreachableError, match=r"isn't trusted.*ca_file"),
+        ):
+            client.routes()
+        async with AsyncClient(url, AGENT, key=KEY) as wary:
+            with pytest.raises(UnreachableError, match=r"isn't trusted.*ca_file"):
+                await wary.routes()

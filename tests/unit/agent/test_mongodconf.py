@@ -75,7 +75,7 @@ def test_existing_sections_keep_what_is_not_ours() -> None:
     text = """\
 net:
     tls:
-        mode: allowTLS  # for now
+        mode: allowTLS # for now
         disabledProtocols: TLS1_0,TLS1_1
 
 # storage comes next
@@ -89,7 +89,7 @@ setParameter:
         == """\
 net:
     tls:
-        mode: requireTLS  # for now
+        mode: requireTLS # for now
         disabledProtocols: TLS1_0,TLS1_1
         certificateKeyFile: /ssl/mongodb.pem
         CAFile: /ssl/ca.crt
@@ -134,7 +134,7 @@ def test_a_flag_is_not_a_number() -> None:
     ],
 )
 def test_listening_on_loopback_only_is_remarked(net: str, remarked: bool) -> None:
-    assert bool(merge(f"net: {{{net}}}", TLS).remarks) is remarked
+    assert bool(merge(f"net:\n  {net}\n", TLS).remarks) is remarked
 
 
 @pytest.mark.parametrize(

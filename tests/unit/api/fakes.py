@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 
 import httpx
@@ -40,6 +41,7 @@ from frontserver.wire.routes import (
 )
 
 AGENT_ADDRESS = "203.0.113.7"
+TOKEN = "token-server-id"
 OPERATOR_TOKEN = "operator-token"
 IN_STEP = ProxyStatus(
     reachable=True,
@@ -58,7 +60,10 @@ class FakeAgents(AgentService):
     """Keys by agent. The token of agent `a` is `token-a`. `failure` is raised by any call."""
 
     def __init__(self) -> None:
-        self.keys: dict[str, str] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        self.keys = {"server-id": "AGENT_TOKEN", "other": "OTHER_KEY"}
         self.peers: list[str] = []
         self.failure: Exception | None = None
 
@@ -78,9 +83,13 @@ class FakeAgents(AgentService):
         name = request.agent_name or agent_id
         if not name.isprintable() or len(name) > 64:
             raise InputError("agentName", "a name is 1 to 64 printable characters")
+        try:
+            target_ip = str(ip_address(request.target_ip or peer))
+        except ValueError as error:
+            raise InputError("targetIp", "this is not an IP address") from error
         self.keys[agent_id] = request.agent_key
         return Registration(
-            agent=_record(agent_id, name, request.target_ip or peer),
+            agent=_record(agent_id, name, target_ip),
             token=f"token-{agent_id}",
             expires_at=EXPIRES,
             created=known is None,
@@ -153,6 +162,9 @@ class FakeRoutes(RouteService):
     """Views by key; every change ends as `outcome` says."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.views: dict[RouteKey, RouteView] = {}
         self.outcome = ACTIVE
         self.waits: list[float] = []
@@ -264,55 +276,36 @@ class FakeCertificates(CertificateService):
 
 
 class FakePublisher:
-    """HAProxy as `proxy` says."""
+    """HAProxy as `proxy` says; every route is as `outcome` says."""
 
     def __init__(self) -> None:
         self.proxy = IN_STEP
+        self.outcome = ACTIVE
 
     def wake(self) -> None:
         """Nobody listens."""
 
     async def settle(self, key: RouteKey, revision: int, seconds: float) -> RouteStatus:
-        return ACTIVE
+        return self.outcome
 
     def status(self, key: RouteKey) -> RouteStatus:
-        return ACTIVE
+        return self.outcome
 
     def proxy_status(self) -> ProxyStatus:
         return self.proxy
 
 
-class World:
-    """The API over fakes, and a way to call it from any address."""
+class Calls:
+    """A way to call an API from any address."""
 
-    def __init__(self, **options: Any) -> None:
-        self.agents = FakeAgents()
-        self.routes = FakeRoutes()
-        self.certificates = FakeCertificates()
-        self.publisher = FakePublisher()
-        self.storage_failure: Exception | None = None
-        self.api: Litestar = create_api(
-            agents=self.agents,
-            routes=self.routes,
-            certificates=self.certificates,
-            publisher=self.publisher,
-            storage_check=self._check_storage,
-            version="1.2.3",
-            **options,
-        )
-        # The agent that the requests below name, and a stranger.
-        self.agents.keys |= {"server_id".replace("_", "-"): "AGENT_TOKEN", "other": "OTHER_KEY"}
-
-    async def _check_storage(self) -> None:
-        if self.storage_failure:
-            raise self.storage_failure
+    api: Litestar
 
     async def call(
         self,
         method: str,
         path: str,
         *,
-        token: str | None = "token-server-id",
+        token: str | None = TOKEN,
         address: str = AGENT_ADDRESS,
         headers: dict[str, str] | None = None,
         **request: Any,
@@ -321,6 +314,39 @@ class World:
         transport = httpx.ASGITransport(self.api, client=(address, 40000))
         async with httpx.AsyncClient(transport=transport, base_url="http://front") as client:
             return await client.request(method, path, headers=sent | (headers or {}), **request)
+
+
+class World(Calls):
+    """The API over fakes."""
+
+    def __init__(self, **options: Any) -> None:
+        self.agents = FakeAgents()
+        self.routes = FakeRoutes()
+        self.certificates = FakeCertificates()
+        self.publisher = FakePublisher()
+        self.storage_failure: Exception | None = None
+        self.api = create_api(
+            agents=self.agents,
+            routes=self.routes,
+            certificates=self.certificates,
+            publisher=self.publisher,
+            storage_check=self._check_storage,
+            version="1.2.3",
+            **options,
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        """As at the start: the agent of `TOKEN`, another one, no routes, all well."""
+        self.agents.reset()
+        self.routes.reset()
+        self.certificates.failure = None
+        self.publisher.proxy = IN_STEP
+        self.storage_failure = None
+
+    async def _check_storage(self) -> None:
+        if self.storage_failure:
+            raise self.storage_failure
 
 
 def assert_problem(answer: httpx.Response, status: int) -> dict[str, Any]:

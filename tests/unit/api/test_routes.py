@@ -180,14 +180,17 @@ async def test_an_agents_routes_are_listed_with_their_agent(world: World) -> Non
     assert body["success"] is True
     assert body["agentId"] == "server-id"
     http, mongodb = body["routes"]
-    assert http.items() >= {
-        "type": "http",
-        "domain": "shop.apps.example.com",
-        "subdomain": "shop",
-        "targetUrl": "http://203.0.113.7:3000",
-        "status": "active",
-        "options": {},
-    }.items()
+    assert (
+        http.items()
+        >= {
+            "type": "http",
+            "domain": "shop.apps.example.com",
+            "subdomain": "shop",
+            "targetUrl": "http://203.0.113.7:3000",
+            "status": "active",
+            "options": {},
+        }.items()
+    )
     assert mongodb.items() >= {"targetHost": "203.0.113.7", "targetPort": 27017}.items()
     assert "subdomain" not in mongodb
     assert http.keys() >= {"createdAt", "updatedAt"}
@@ -227,7 +230,7 @@ async def test_an_operator_pages_through_all_routes(world: World) -> None:
     assert "next" not in second
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "1001", "many", "1e2", "9" * 5000])
+@pytest.mark.parametrize("limit", ["0", "-1", "1001", "many", "2.5", "9" * 5000])
 async def test_a_bad_limit_is_422_with_its_name(world: World, limit: str) -> None:
     answer = await world.call("GET", f"/api/proxy/routes?limit={limit}", token=OPERATOR_TOKEN)
 

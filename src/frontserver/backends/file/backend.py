@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -65,6 +64,7 @@ class FileBackend:
         self._flushing: asyncio.Task[None] | None = None
         self._version: str | None = None
         self._worker: int | None = None
+        self._frame: CompiledConfig | None = None
 
     @property
     def version(self) -> str | None:
@@ -81,12 +81,18 @@ class FileBackend:
             generation = await self._write(empty)
             await self._check_or_discard(generation)
             await asyncio.to_thread(self._generations.promote, generation)
-        await self._process.ensure_running(lambda: self._before_start(empty.config))
+        self._frame = empty.config
+        try:
+            await self._process.ensure_running(self._before_start)
+        except ProxyUnavailableError:
+            # Whoever starts it will find the listeners that are set now.
+            await asyncio.to_thread(self._reframe)
+            raise
 
-    async def _before_start(self, frame: CompiledConfig) -> None:
+    async def _before_start(self) -> None:
         """See to it that HAProxy finds a configuration that it will load."""
         await self._mirror.flush()
-        await asyncio.to_thread(self._reframe, frame)
+        await asyncio.to_thread(self._reframe)
         current = self._generations.current()
         if current is None:
             raise ConfigRejectedError("there is no configuration to start with")
@@ -100,10 +106,10 @@ class FileBackend:
             await self._check(last_good)
             await asyncio.to_thread(self._generations.promote, last_good)
 
-    def _reframe(self, frame: CompiledConfig) -> None:
+    def _reframe(self) -> None:
         """Give a stopped HAProxy's configuration the listeners that are set now."""
-        current = self._generations.current()
-        if current is None:
+        current, frame = self._generations.current(), self._frame
+        if current is None or frame is None:
             return
         manifest = self._generations.manifest(current.name)
         if manifest is None or manifest.frontends == frame.frontends.fingerprint:
@@ -184,7 +190,8 @@ class FileBackend:
     async def _is_idle(self, backend: str) -> bool:
         if (await self._runtime.server_states(backend)).get(backend):
             return False
-        return await self._runtime.backend_sessions(backend) == (0, 0)
+        sessions = await self._runtime.backend_sessions(backend)
+        return sessions.current == sessions.queued == 0
 
     # --- disk ---
 
@@ -276,9 +283,8 @@ class FileBackend:
     async def close(self) -> None:
         if self._flushing is not None:
             self._flushing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._flushing
+            await asyncio.wait({self._flushing})
         if self._mirror.is_behind:
             await self._mirror.flush()
-        await self._runtime.close()
         await self._process.close()
+        await self._runtime.close()

@@ -86,7 +86,7 @@ class Performer:
     async def _ask(self, command: Command, *, absent_is_fine: bool = False) -> str:
         (answer,) = await self._runtime.run([command])
         if not (absent_is_fine and is_absent(answer)):
-            check(command, answer)
+            check(command if isinstance(command, str) else command[0], answer)
         return answer
 
     async def _put_entry(self, name: str, key: str, value: str) -> None:

@@ -1,0 +1,211 @@
+"""The product as a child process: started, killed, restarted, and cleaned up for certain."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from harness.errors import HarnessError
+from harness.haproxy import Sockets
+from harness.polling import until
+from harness.ports import free_port
+from harness.processes import Child, alive, kill, processes_of, sweep, tail
+
+ADMIN_TOKEN = "an-operator-of-the-harness"  # noqa: S105 - opens nothing outside a test
+APP_DOMAIN = "apps.example.com"
+MONGO_DOMAIN = "mongodb.example.com"
+
+
+class FrontServer:
+    """`frontserver serve` with the file backend, on free ports, with its state in `directory`.
+
+    `environ` adds or replaces FRONTSERVER_ settings (names in full). The directory must have a
+    short path: HAProxy's sockets lie below it (unix(7) allows 107 bytes).
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        haproxy: Path,
+        https_certificate: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.state_dir = directory / "state"
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        self.log = directory / "frontserver.log"
+        self.api_port, self.http_port = free_port(), free_port()
+        self.https_port, self.mongo_port = free_port(), free_port()
+        run = self.state_dir / "run"
+        settings = {
+            "FRONTSERVER_BACKEND": "file",
+            "FRONTSERVER_STATE_DIR": str(self.state_dir),
+            "FRONTSERVER_LISTEN": f"127.0.0.1:{self.api_port}",
+            "FRONTSERVER_HTTP_BIND": f"127.0.0.1:{self.http_port}",
+            "FRONTSERVER_HTTPS_BIND": f"127.0.0.1:{self.https_port}",
+            "FRONTSERVER_MONGO_BIND": f"127.0.0.1:{self.mongo_port}",
+            "FRONTSERVER_APP_DOMAIN": APP_DOMAIN,
+            "FRONTSERVER_MONGO_DOMAIN": MONGO_DOMAIN,
+            "FRONTSERVER_TARGET_POLICY": "allow-loopback",
+            "FRONTSERVER_ENROLMENT": "open",
+            "FRONTSERVER_ADMIN_TOKEN": ADMIN_TOKEN,
+            "FRONTSERVER_HAPROXY_BIN": str(haproxy),
+            "FRONTSERVER_RUNTIME_SOCKET": str(run / "runtime.sock"),
+            "FRONTSERVER_MASTER_SOCKET": str(run / "master.sock"),
+            "FRONTSERVER_CONFIG_DIR": str(self.state_dir / "haproxy"),
+        }
+        if https_certificate is None:
+            settings["FRONTSERVER_HTTPS_BIND"] = "off"
+        else:
+            settings["FRONTSERVER_HTTPS_CERTIFICATE"] = str(https_certificate)
+        self.environ = {**settings, **(environ or {})}
+        self.sockets = Sockets(
+            Path(self.environ["FRONTSERVER_RUNTIME_SOCKET"]),
+            Path(self.environ["FRONTSERVER_MASTER_SOCKET"]),
+        )
+        self._child: Child | None = None
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def config_dir(self) -> Path:
+        return Path(self.environ["FRONTSERVER_CONFIG_DIR"])
+
+    @property
+    def pid(self) -> int:
+        """The process id of the control plane."""
+        return self._running.pid
+
+    # --- the control plane ---
+
+    def start(self, *arguments: str, ready: bool = True) -> None:
+        """Start `serve` and wait until it is ready, or only until its API answers."""
+        if self._child is not None and self._child.exit_code is None:
+            raise HarnessError("the front server runs already")
+        command = [*self._command(), "serve", *arguments]
+        self._child = Child("frontserver", command, log=self.log, environ=self._environment())
+        self._wait_for("/health/ready" if ready else "/health")
+
+    def wait_ready(self, seconds: float = 30.0) -> None:
+        """Wait until HAProxy runs all that is stored."""
+        self._wait_for("/health/ready", seconds)
+
+    def kill(self) -> None:
+        """SIGKILL to the control plane alone."""
+        self._running.kill()
+
+    def terminate(self) -> int:
+        """SIGTERM to the control plane; its exit code."""
+        return self._running.terminate()
+
+    def stop(self, *, haproxy: bool = True) -> None:
+        """Stop the control plane, and HAProxy by `frontserver haproxy stop`."""
+        code = self.terminate()
+        if code != 0:
+            raise HarnessError(f"the front server ended with {code}\n{self.tail()}")
+        if haproxy:
+            self.run("haproxy", "stop")
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Another `frontserver` command with the same settings. Raises `HarnessError`."""
+        done = subprocess.run(
+            [*self._command(), *arguments],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise HarnessError(
+                f"frontserver {' '.join(arguments)} ended with {done.returncode}\n"
+                f"{done.stdout}{done.stderr}"
+            )
+        return done
+
+    # --- its HAProxy ---
+
+    def kill_haproxy(self) -> int:
+        """SIGKILL to HAProxy's master; returns its process id once it and its workers are gone."""
+        master, workers = self.sockets.master_pid(), self.sockets.worker_pids()
+        kill(master)
+        until("HAProxy's workers are gone", lambda: not any(alive(pid) for pid in workers))
+        return master
+
+    def haproxy_pids(self) -> tuple[int, ...]:
+        """Every living process of HAProxy that works below the state directory."""
+        own = self._child.pid if self._child is not None else None
+        return tuple(pid for pid in processes_of(self.state_dir) if pid != own)
+
+    def reload_haproxy(self) -> int:
+        """Reload HAProxy behind the control plane's back; the new worker's process id."""
+        return self.sockets.reload()
+
+    # --- cleaning up, and telling ---
+
+    def clean_up(self) -> None:
+        """End everything, whatever state it is in."""
+        if self._child is not None:
+            self._child.kill()
+        sweep(self.state_dir)
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return tail("frontserver", self.log)
+
+    @property
+    def _running(self) -> Child:
+        if self._child is None:
+            raise HarnessError("the front server was never started")
+        return self._child
+
+    def _wait_for(self, path: str, seconds: float = 30.0) -> None:
+        child = self._running
+
+        def answers() -> bool:
+            if child.exit_code is not None:
+                raise HarnessError(f"serve ended with {child.exit_code}\n{child.tail()}")
+            answer = httpx.get(f"{self.api_url}{path}", trust_env=False, timeout=5)
+            if answer.status_code != 200:
+                raise NotYet(answer.text[:500])
+            return True
+
+        until(
+            f"{path} answers 200",
+            answers,
+            seconds=seconds,
+            quiet=(httpx.HTTPError, NotYet),
+            detail=child.tail,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        # Settings of whoever runs the tests stay outside; unknown ones would be refused.
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("FRONTSERVER_")}
+        return {**inherited, **self.environ}
+
+    @staticmethod
+    def _command() -> list[str]:
+        return [program("frontserver")]
+
+
+class NotYet(Exception):  # noqa: N818 - not an error: ask again
+    """The front server answers, and isn't ready."""
+
+
+def program(name: str) -> str:
+    """A console script of the Python that runs the tests, else the one on PATH."""
+    beside = Path(sys.executable).with_name(name)
+    found: Any = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise HarnessError(f"{name} isn't installed beside {sys.executable}")
+    return str(found)

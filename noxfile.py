@@ -1,0 +1,152 @@
+"""What is checked, and how; CI runs these sessions. All take positional arguments.
+
+`nox` runs every session in an environment of its own, `./run test` runs them in `.venv`
+(`nox --no-venv`): the same commands, installed once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+from nox.virtualenv import PassthroughEnv
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+CONSTRAINTS = ROOT / "constraints.txt"
+# JUnit files, for a summary over all sessions; not in git.
+REPORTS = ROOT / ".reports"
+
+# Every branch of these is tested; elsewhere nine lines in ten.
+COMPLETE = ("model", "planning", "pki")
+OVERALL = 90
+
+nox.needs_version = ">=2024.10"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "imports", "unit", "e2e", "docs", "build"]
+nox.options.reuse_existing_virtualenvs = True
+
+
+def install(session: nox.Session, *, demo: bool = False) -> None:
+    """The project and its development tools, at the versions of `constraints.txt`."""
+    if isinstance(session.virtualenv, PassthroughEnv):
+        return
+    project = ".[demo]" if demo else ".[mongodb]"
+    tools = nox.project.dependency_groups(PYPROJECT, "dev")
+    session.install("-c", str(CONSTRAINTS), "-e", project, *tools)
+
+
+def pytest(session: nox.Session, report: str, *arguments: str) -> None:
+    """One run of pytest by this session's Python, with a JUnit file beside its output."""
+    junit = REPORTS / f"{report}.xml"
+    session.run("python", "-m", "pytest", f"--junitxml={junit}", *arguments)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and common mistakes."""
+    install(session)
+    session.run("python", "-m", "ruff", "check", *(session.posargs or ["."]))
+    session.run("python", "-m", "ruff", "format", "--check", *(session.posargs or ["."]))
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict."""
+    install(session)
+    session.run("python", "-m", "mypy", *session.posargs)
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """The import direction."""
+    install(session)
+    session.run("lint-imports", *session.posargs)
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Everything that needs no HAProxy and no network; with coverage unless told what to run."""
+    install(session)
+    if session.posargs:
+        pytest(session, "unit", *session.posargs)
+        return
+    pytest(session, "unit", "tests/unit", "--cov", "--cov-report=")
+    complete = ",".join(f"src/frontserver/{package}/*" for package in COMPLETE)
+    report = ("python", "-m", "coverage", "report")
+    session.run(*report, f"--include={complete}", "--fail-under=100")
+    session.run(*report, f"--fail-under={OVERALL}")
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """The product from outside, on real HAProxy and real MongoDB."""
+    install(session, demo=True)
+    pytest(session, "e2e", *(session.posargs or ["tests/e2e"]))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documents say what is so: commands, settings, links, the map of the packages."""
+    install(session)
+    pytest(session, "docs", *(session.posargs or ["tests/unit/docs"]))
+    session.run("python", "-m", "towncrier", "build", "--draft", "--version", "next", silent=True)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The wheel and the sdist; then the wheel alone, in a clean environment, has all it needs."""
+    install(session)
+    output = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(output, ignore_errors=True)
+    session.run(
+        "python", "-m", "build", "--no-isolation", "--outdir", str(output), *session.posargs
+    )
+    (wheel,) = output.glob("*.whl")
+    _try_wheel(session, wheel)
+
+
+def _try_wheel(session: nox.Session, wheel: Path) -> None:
+    clean = (Path(session.create_tmp()) / "clean").absolute()
+    shutil.rmtree(clean, ignore_errors=True)
+    session.run("python", "-m", "venv", str(clean))
+    python = str(clean / "bin" / "python")
+    pip = (python, "-m", "pip", "install", "--quiet")
+    session.run(*pip, "-c", str(CONSTRAINTS), "pip", external=True)
+    session.run(*pip, "-c", str(CONSTRAINTS), str(wheel), external=True)
+    frontserver = str(clean / "bin" / "frontserver")
+    # Elsewhere than the checkout, so that nothing of it can be found by accident.
+    state = clean / "state"
+    state.mkdir()
+    with session.chdir(clean):
+        settings = {
+            "FRONTSERVER_BACKEND": "file",
+            "FRONTSERVER_STATE_DIR": str(state),
+            "FRONTSERVER_RUNTIME_SOCKET": "/run/frontserver/runtime.sock",
+            "FRONTSERVER_MASTER_SOCKET": "/run/frontserver/master.sock",
+        }
+        session.run(frontserver, "--help", external=True, silent=True)
+        session.run(str(clean / "bin" / "frontserver-agent"), "--help", external=True, silent=True)
+        text = session.run(
+            frontserver, "config", "render", external=True, silent=True, env=settings
+        )
+    # Only the templates can say this.
+    if "frontend fs_in_http" not in str(text):
+        session.error(f"the installed wheel renders no frontend:\n{text}")
+
+
+@nox.session(venv_backend="none")
+def constraints(session: nox.Session) -> None:
+    """Renew constraints.txt; needs uv. Arguments go to it, such as `--upgrade`."""
+    uv = shutil.which("uv") or session.error("install uv first")
+    session.run(
+        *(uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"),
+        *("--all-extras", "--group", "install", "--group", "dev"),
+        *("--no-header", "--no-annotate", "--output-file", str(CONSTRAINTS)),
+        *(*session.posargs, "pyproject.toml"),
+        external=True,
+    )
+    unwanted = [line for line in CONSTRAINTS.read_text().splitlines() if "==" not in line]
+    if unwanted:
+        session.error(f"only pins belong into constraints.txt: {unwanted}")

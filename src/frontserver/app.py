@@ -1,0 +1,446 @@
+"""The composition: the only place where settings become objects and ports get implementations."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import certifi
+import msgspec
+import uvicorn
+from litestar import Litestar
+from sqlalchemy import text
+
+from frontserver import __version__
+from frontserver.api.application import create_api
+from frontserver.backends.file.backend import FileBackend
+from frontserver.backends.file.generations import Generations
+from frontserver.backends.memory import MemoryBackend
+from frontserver.backends.port import Backend
+from frontserver.errors import (
+    CertificateError,
+    ConfigRejectedError,
+    ProcessConflictError,
+    SettingsError,
+)
+from frontserver.haproxy import binary
+from frontserver.haproxy.check import check as haproxy_check
+from frontserver.haproxy.locks import ControllerLock
+from frontserver.haproxy.master import MasterClient
+from frontserver.haproxy.process import EmbeddedHaproxy, ExternalHaproxy, HaproxyProcess
+from frontserver.haproxy.runtime import RuntimeClient
+from frontserver.model.routes import RouteKey
+from frontserver.model.status import PENDING, ProxyStatus, RouteStatus
+from frontserver.pki import pem
+from frontserver.pki.bundles import check_server_pem
+from frontserver.pki.sealing import MasterKey
+from frontserver.planning.compile import STANDARD_PROFILES
+from frontserver.planning.compiled import (
+    HTTPS_CERTIFICATE,
+    Certificate,
+    CompiledConfig,
+    Frontends,
+)
+from frontserver.planning.diff import diff
+from frontserver.planning.layout import Layout, PoolPolicy
+from frontserver.planning.plan import lay_out, plan
+from frontserver.reconcile.desired import DesiredState
+from frontserver.reconcile.reconciler import Reconciler
+from frontserver.reconcile.resolution import Resolver
+from frontserver.rendering.invariants import check_invariants
+from frontserver.rendering.render import Renderer
+from frontserver.rendering.templates import Templates
+from frontserver.security.keys import KeyHasher, VerifiedKeys
+from frontserver.security.operators import OperatorCredential
+from frontserver.security.throttle import Throttle
+from frontserver.security.tokens import TokenIssuer
+from frontserver.services.agents import AgentService
+from frontserver.services.certificates import CertificateService
+from frontserver.services.credentials import KeyCheck
+from frontserver.services.installation import load_authority, load_signing_keys
+from frontserver.services.ports import Publisher
+from frontserver.services.routes import RouteService
+from frontserver.settings import Settings
+from frontserver.storage.engine import Database, open_database
+from frontserver.storage.feed import RouteStore
+
+logger = logging.getLogger(__name__)
+
+TOKEN_LIFE = timedelta(hours=24)
+POOLS = PoolPolicy(STANDARD_PROFILES, spare=64)
+
+
+class Services(msgspec.Struct, frozen=True):
+    """The use cases over one open database."""
+
+    database: Database
+    agents: AgentService
+    routes: RouteService
+    certificates: CertificateService
+
+
+class FrontServer:
+    """One control plane: API, reconciler, HAProxy. `run` serves until a signal ends it.
+
+    `started` is set once the API listens.
+    """
+
+    def __init__(self, settings: Settings, *, stop_haproxy: bool = False) -> None:
+        _refuse_missing_backend(settings)
+        self.settings = settings
+        self.started = asyncio.Event()
+        self._stop_haproxy = stop_haproxy
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Compose everything, serve, and take it down in the opposite order."""
+        settings = self.settings
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(controller_lock(settings))
+            process = haproxy_process(settings)
+            if self._stop_haproxy and isinstance(process, EmbeddedHaproxy):
+                stack.push_async_callback(process.stop)
+            backend = make_backend(settings, process)
+            stack.push_async_callback(backend.close)
+            database = await stack.enter_async_context(opened_database(settings))
+            reconciler = make_reconciler(settings, backend, database)
+            services = await make_services(settings, database, reconciler)
+            task = asyncio.create_task(reconciler.run())
+            stack.push_async_callback(_cancelled, task)
+            await self._serve(make_api(settings, services, reconciler))
+
+    def stop(self) -> None:
+        """End `run`, as SIGTERM and Ctrl-C do."""
+        self._stopping.set()
+
+    async def _serve(self, api: Litestar) -> None:
+        listen = self.settings.listen
+        server = _Server(
+            uvicorn.Config(
+                api,
+                host=listen.host,
+                port=listen.port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        serving = asyncio.create_task(server.serve())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            while not (server.started or serving.done()):
+                await asyncio.sleep(0.01)
+            if server.started:
+                logger.info("listening on http://%s", listen)
+                self.started.set()
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            server.should_exit = True
+            await serving
+        except SystemExit as error:
+            raise ProcessConflictError(
+                f"the API can't listen on {listen}", hint="is another process there?"
+            ) from error
+        finally:
+            stopping.cancel()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: uvicorn would raise them anew and cut our own cleaning up short."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _refuse_missing_backend(settings: Settings) -> None:
+    if settings.backend == "dataplane":
+        raise SettingsError(
+            [
+                "FRONTSERVER_BACKEND: the dataplane backend isn't part of this version yet; "
+                "set FRONTSERVER_BACKEND=file"
+            ]
+        )
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+# --- state and services ---
+
+
+@asynccontextmanager
+async def opened_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database, its schema brought up to date."""
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = open_database(settings.database_url)
+    try:
+        await database.migrate()
+        yield database
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def opened_services(settings: Settings) -> AsyncIterator[Services]:
+    """The services without a HAProxy, for commands that only change what is stored."""
+    async with opened_database(settings) as database:
+        yield await make_services(settings, database, _Nobody())
+
+
+class _Nobody:
+    """A publisher for commands: a running `serve` finds what was stored by itself."""
+
+    def wake(self) -> None:
+        pass
+
+    async def settle(self, key: RouteKey, revision: int, seconds: float) -> RouteStatus:  # noqa: ARG002
+        return PENDING
+
+    def status(self, key: RouteKey) -> RouteStatus:  # noqa: ARG002
+        return PENDING
+
+    def proxy_status(self) -> ProxyStatus:
+        return ProxyStatus(False, False, 0, 0)
+
+
+async def make_services(settings: Settings, database: Database, publisher: Publisher) -> Services:
+    """The services over an open database."""
+    now = datetime.now(UTC)
+    master_key = await asyncio.to_thread(MasterKey.load_or_create, settings.master_key_file)
+    anchor = await load_authority(
+        database,
+        master_key,
+        installation=settings.installation,
+        key_type=settings.key_type,
+        now=now,
+    )
+    signing_keys = await load_signing_keys(database, master_key, now=now, ttl=TOKEN_LIFE)
+    certificates = CertificateService(
+        database,
+        master_key,
+        anchor,
+        installation=settings.installation,
+        app_domain=settings.app_domain,
+        mongo_domain=settings.mongo_domain,
+        key_type=settings.key_type,
+    )
+    routes = RouteService(
+        database,
+        publisher,
+        app_domain=settings.app_domain,
+        mongo_domain=settings.mongo_domain,
+        tls_available=tls_available(settings),
+        connection_port=settings.connection_port,
+        policy=settings.target_policy,
+        reserved=settings.reserved_subdomains,
+    )
+    agents = AgentService(
+        database,
+        publisher,
+        routes,
+        certificates,
+        keys=KeyCheck(
+            KeyHasher(), Throttle(clock=time.monotonic), VerifiedKeys(clock=time.monotonic)
+        ),
+        tokens=TokenIssuer(
+            signing_keys,
+            issuer=settings.installation,
+            audience="frontserver",
+            ttl=TOKEN_LIFE,
+            clock=lambda: datetime.now(UTC),
+        ),
+        operator=OperatorCredential(settings.admin_token),
+        enrolment=settings.enrolment,
+    )
+    return Services(database, agents, routes, certificates)
+
+
+def tls_available(settings: Settings) -> bool:
+    """Whether HTTP routes are served over HTTPS too."""
+    return settings.https_certificate is not None and bool(settings.https_bind)
+
+
+def make_api(settings: Settings, services: Services, publisher: Publisher) -> Litestar:
+    """The ASGI application."""
+
+    async def storage_check() -> None:
+        async with services.database.read() as session:
+            await session.execute(text("SELECT 1"))
+
+    return create_api(
+        agents=services.agents,
+        routes=services.routes,
+        certificates=services.certificates,
+        publisher=publisher,
+        storage_check=storage_check,
+        version=__version__,
+        trusted_proxies=settings.trusted_proxies,
+    )
+
+
+# --- HAProxy ---
+
+
+def make_reconciler(settings: Settings, backend: Backend, database: Database) -> Reconciler:
+    """The reconciler of the one HAProxy there is."""
+    resolver = Resolver()
+    config = CompiledConfig(make_frontends(settings))
+    return Reconciler(
+        backend,
+        route_store(settings, database),
+        DesiredState(config, resolver, settings.target_policy),
+        resolver,
+        policy=POOLS,
+        certificates=CertificateFile(settings),
+    )
+
+
+def route_store(settings: Settings, database: Database) -> RouteStore:
+    """The stored routes as a reconciler reads them."""
+    return RouteStore(database, settings.app_domain, settings.mongo_domain, tls_available(settings))
+
+
+def make_frontends(settings: Settings) -> Frontends:
+    """Everything of HAProxy's configuration that settings decide."""
+    return Frontends(
+        http_binds=settings.http_bind,
+        https_binds=settings.https_bind if tls_available(settings) else (),
+        mongo_binds=settings.mongo_bind,
+        runtime_socket=str(settings.runtime_socket),
+        hard_stop_after=settings.hard_stop_after,
+        templates=Templates(settings.template_dir).fingerprint(),
+        system_ca=system_cas(),
+    )
+
+
+def system_cas() -> str:
+    """The CA certificates that this system trusts, as one PEM."""
+    path = ssl.get_default_verify_paths().cafile or certifi.where()
+    return Path(path if os.access(path, os.R_OK) else certifi.where()).read_text()
+
+
+class CertificateFile:
+    """The operator's HTTPS certificate; a renewed file is noticed, a broken one ignored."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.https_certificate if tls_available(settings) else None
+        self._stamp: tuple[int, int] | None = None
+        self._current: tuple[Certificate, ...] = ()
+        if self._path is not None:
+            self._read(self._path)
+
+    def __call__(self) -> tuple[Certificate, ...]:
+        if self._path is None:
+            return ()
+        try:
+            self._read(self._path)
+        except (OSError, UnicodeDecodeError, CertificateError) as error:
+            logger.error("%s isn't used: %s", self._path, error)
+        return self._current
+
+    def _read(self, path: Path) -> None:
+        status = path.stat()
+        stamp = (status.st_mtime_ns, status.st_size)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        content = path.read_text()
+        check_server_pem(content, datetime.now(UTC))
+        self._current = (Certificate(HTTPS_CERTIFICATE, pem.normalised(content)),)
+
+
+def haproxy_process(settings: Settings) -> HaproxyProcess:
+    """The HAProxy to drive: our own, or somebody else's by its sockets."""
+    if settings.haproxy == "external":
+        return ExternalHaproxy(
+            runtime_socket=settings.runtime_socket, master_socket=settings.master_socket
+        )
+    return embedded_haproxy(settings)
+
+
+def embedded_haproxy(settings: Settings) -> EmbeddedHaproxy:
+    """The HAProxy that belongs to the state directory."""
+    https = settings.https_bind if tls_available(settings) else ()
+    return EmbeddedHaproxy(
+        binary=binary.find(settings.haproxy_bin),
+        config_path=settings.config_dir / "current",
+        run_dir=settings.state_dir / "run",
+        runtime_socket=settings.runtime_socket,
+        master_socket=settings.master_socket,
+        binds=[
+            (bind.host, bind.port) for bind in (*settings.http_bind, *https, *settings.mongo_bind)
+        ],
+    )
+
+
+def controller_lock(settings: Settings) -> ControllerLock:
+    """Held while a control plane drives the HAProxy of this state directory."""
+    return ControllerLock(settings.state_dir / "run")
+
+
+def make_backend(settings: Settings, process: HaproxyProcess) -> Backend:
+    """The backend that the operator chose."""
+    if settings.backend == "memory":
+        return MemoryBackend()
+    return FileBackend(
+        renderer=Renderer(Templates(settings.template_dir)),
+        generations=Generations(settings.config_dir),
+        process=process,
+        runtime=RuntimeClient(settings.runtime_socket, master=settings.master_socket),
+        master=MasterClient(settings.master_socket),
+        check=checker(settings),
+    )
+
+
+def checker(settings: Settings) -> Callable[[Path], Awaitable[None]]:
+    """`haproxy -c` by the binary at hand.
+
+    A HAProxy of somebody else's may be of another version, or in another container: without a
+    binary of its own named, its reload is the only judge.
+    """
+    if settings.haproxy == "external" and settings.haproxy_bin is None:
+        return _unchecked
+    program = binary.find(settings.haproxy_bin)
+
+    async def run(path: Path) -> None:
+        await haproxy_check(program, path)
+
+    return run
+
+
+async def _unchecked(path: Path) -> None:
+    if not path.is_dir():
+        raise ConfigRejectedError(f"{path} isn't there")
+
+
+async def rendered_configuration(settings: Settings) -> dict[str, str]:
+    """The files that a HAProxy without a past would load for the stored routes."""
+    resolver = Resolver()
+    frame = CompiledConfig(make_frontends(settings), certificates=CertificateFile(settings)())
+    desired = DesiredState(frame, resolver, settings.target_policy)
+    async with opened_database(settings) as database:
+        _, stored = await route_store(settings, database).snapshot()
+    await resolver.refresh(desired.take(stored))
+    desired.recompile(stored, frame)
+    changes = diff(frame, desired.config)
+    empty = Layout()
+    layout = lay_out(empty, plan(changes, empty, POOLS).deferred, POOLS)
+    files = Renderer(Templates(settings.template_dir)).everything(
+        desired.config, layout, generation="000000"
+    )
+    check_invariants(files)
+    return files

@@ -1,0 +1,5 @@
+"""`python -m frontserver.cli`."""
+
+from frontserver.cli import main
+
+main()

@@ -1,0 +1,26 @@
+"""`frontserver serve`: the front server itself."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from frontserver.app import FrontServer
+from frontserver.cli.options import config_option, load_settings, log_to_stderr
+
+
+@click.command()
+@config_option
+@click.option("--stop-haproxy", is_flag=True, help="Stop HAProxy too when this stops.")
+@click.pass_context
+def serve(context: click.Context, config_file: Path | None, *, stop_haproxy: bool) -> None:
+    """Serve the API and drive HAProxy, until SIGTERM or Ctrl-C.
+
+    HAProxy goes on serving afterwards, unless told otherwise here; `frontserver haproxy stop`
+    stops it later.
+    """
+    settings = load_settings(context, config_file)
+    log_to_stderr(settings.log_level)
+    asyncio.run(FrontServer(settings, stop_haproxy=stop_haproxy).run())

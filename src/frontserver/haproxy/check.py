@@ -1,0 +1,67 @@
+"""`haproxy -c`: would HAProxy take this configuration?
+
+It opens every file the configuration names, but binds nothing: a port that is taken, an address
+that isn't ours and a missing chroot pass the check (see `ports`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+from frontserver.errors import ConfigRejectedError, ProxyError
+from frontserver.haproxy.binary import environment
+
+_ALERT = re.compile(r"\[ALERT\]\s+\(\d+\) : (?:config : )?(.*)")
+_WHERE = re.compile(r"(?:parsing )?\[(?P<file>[^\]]+?):(?P<line>\d+)\]")
+# Ends every refusal and adds nothing.
+_SUMMARY = re.compile(r"(Fatal errors found|Error\(s\) found) in configuration")
+_LONGEST_REASON = 2000
+
+
+async def check(binary: Path, config: Path, *, timeout: float = 60.0) -> None:  # noqa: ASYNC109
+    """Check a file, or a directory of `*.cfg` files.
+
+    Raises `ConfigRejectedError` with HAProxy's reasons, and `ProxyError` if the check doesn't come
+    to an end within `timeout` seconds or the program can't be run.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            binary,
+            "-c",
+            "-f",
+            config,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environment(),
+        )
+    except OSError as error:
+        raise ProxyError(f"{binary} can't be run: {error.strerror}") from error
+    try:
+        async with asyncio.timeout(timeout):
+            output, _ = await process.communicate()
+    except TimeoutError as error:
+        raise ProxyError(f"checking {config} took more than {timeout} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise rejection(output.decode(errors="replace"), process.returncode)
+
+
+def rejection(output: str, code: int | None = None) -> ConfigRejectedError:
+    """The error for what `haproxy -c`, or a refused reload's log, printed."""
+    alerts = [match[1].strip() for match in _ALERT.finditer(output)]
+    reasons = [alert for alert in alerts if not _SUMMARY.match(alert)] or alerts
+    reason = "\n".join(dict.fromkeys(reasons)) or output.strip()
+    if not reason:
+        reason = f"haproxy -c ended with {code}" if code is not None else "no reason given"
+    where = _WHERE.search(reason)
+    return ConfigRejectedError(
+        reason[:_LONGEST_REASON],
+        file=where["file"] if where else None,
+        line=int(where["line"]) if where else None,
+    )

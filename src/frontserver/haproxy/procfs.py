@@ -1,0 +1,64 @@
+"""Processes of this machine as /proc shows them (proc(5)). Everything may vanish while we look."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_PROC = Path("/proc")
+_TCP_LISTEN = "0A"
+
+
+def ours(master_socket: Path) -> list[int]:
+    """Every process started with `-S MASTER_SOCKET…`: the master, its workers, old ones too."""
+    return [pid for pid in _pids() if _names_socket(pid, str(master_socket))]
+
+
+def listener(port: int) -> str | None:
+    """Who listens on a TCP port, as `haproxy (PID 123)`, if we are allowed to know."""
+    sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    for pid in _pids() if sockets else ():
+        with contextlib.suppress(OSError):
+            for descriptor in (_PROC / str(pid) / "fd").iterdir():
+                if _target(descriptor) in sockets:
+                    name = (_PROC / str(pid) / "comm").read_text().strip()
+                    return f"{name} (PID {pid})"
+    return None
+
+
+def _pids() -> Iterator[int]:
+    yield from (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
+
+
+def _names_socket(pid: int, socket: str) -> bool:
+    try:
+        words = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    arguments = [os.fsdecode(word) for word in words]
+    return any(
+        flag == "-S" and value.split(",")[0] == socket
+        for flag, value in itertools.pairwise(arguments)
+    )
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except OSError:
+        return ""
+
+
+def _listening_inodes(port: int) -> Iterator[str]:
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = (_PROC / "net" / table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == _TCP_LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                yield fields[9]

@@ -1,0 +1,59 @@
+"""Fixtures of the end-to-end tests: real stacks, and evidence when a test fails."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import UnavailableError
+from harness.haproxy import find_haproxy
+from harness.mongo import find_mongod
+from harness.stack import NativeStack, live
+
+EVIDENCE = Path(__file__).parents[2] / ".evidence"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
+    """On failure, keep what every open stack knows, and say where."""
+    report = yield
+    if report.failed:
+        for number, stack in enumerate(live()):
+            name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{item.path.stem}-{item.name}-{number}")
+            stack.evidence(EVIDENCE / name)
+            report.sections.append(("evidence", f"logs and configuration: {EVIDENCE / name}"))
+    return report
+
+
+@pytest.fixture(scope="session")
+def haproxy() -> Path:
+    """The HAProxy to test with; without one these tests fail, they don't skip."""
+    return find_haproxy()
+
+
+@pytest.fixture(scope="session")
+def mongod_binary() -> Path:
+    """The mongod to test with, or a skip with the reason."""
+    try:
+        return find_mongod()
+    except UnavailableError as error:
+        pytest.skip(f"no mongod here: {error}")
+
+
+@pytest.fixture(scope="module")
+def stack(haproxy: Path) -> Iterator[NativeStack]:
+    """A stack shared by the tests of a module; each uses agents and names of its own."""
+    with NativeStack(haproxy=haproxy, https=True) as stack:
+        yield stack
+
+
+@pytest.fixture
+def make_stack(haproxy: Path) -> Iterator[Callable[..., NativeStack]]:
+    """A stack for one test, where it breaks things; open until the evidence is collected."""
+    with contextlib.ExitStack() as stacks:
+        yield lambda **options: stacks.enter_context(NativeStack(haproxy=haproxy, **options))

@@ -1,0 +1,71 @@
+"""Migrations: from nothing to today's tables, and never apart from them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, inspect
+
+from frontserver.storage.engine import open_database
+from frontserver.storage.migrate import configuration, upgrade
+from frontserver.storage.tables import Table
+
+
+def test_migrations_make_exactly_the_tables_of_the_models() -> None:
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, Table.metadata))
+
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        assert differences(connection) != []
+        upgrade(connection)
+        assert differences(connection) == []
+    engine.dispose()
+
+
+def test_there_is_one_line_of_migrations() -> None:
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        scripts = ScriptDirectory.from_config(configuration(connection))
+    engine.dispose()
+    assert len(scripts.get_heads()) == 1
+
+
+def test_the_way_down_leaves_nothing_behind() -> None:
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        upgrade(connection)
+        command.downgrade(configuration(connection), "base")
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+async def test_two_processes_may_migrate_at_once(path: Path) -> None:
+    both = [open_database(f"sqlite:///{path}") for _ in range(2)]
+    await asyncio.gather(*(database.migrate() for database in both))
+    for database in both:
+        await database.close()
+
+
+async def test_a_migration_that_fails_leaves_the_database_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(connection: Connection) -> None:
+        upgrade(connection)
+        raise RuntimeError("power cut")
+
+    database = open_database(f"sqlite:///{path}")
+    monkeypatch.setattr("frontserver.storage.migrate.upgrade", breaks)
+    with pytest.raises(RuntimeError):
+        await database.migrate()
+    await database.close()
+    engine = create_engine(f"sqlite:///{path}")
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
