@@ -72,7 +72,8 @@ def unit(session: nox.Session) -> None:
     if session.posargs:
         pytest(session, "unit", *session.posargs)
         return
-    pytest(session, "unit", "tests/unit", "--cov", "--cov-report=")
+    # The `docs` session runs the rest.
+    pytest(session, "unit", "tests/unit", "--ignore=tests/unit/docs", "--cov", "--cov-report=")
     complete = ",".join(f"src/frontserver/{package}/*" for package in COMPLETE)
     report = ("python", "-m", "coverage", "report")
     session.run(*report, f"--include={complete}", "--fail-under=100")

@@ -14,7 +14,11 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import (
+    HTTPException,
+    InternalServerException,
+    ValidationException,
+)
 
 from frontserver import errors
 from frontserver.wire.problems import FieldProblem, Problem
@@ -86,7 +90,9 @@ def answer(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The answer to any exception; Litestar's exception handler for all of them."""
     kind = kind_of(error)
     problem = problem_of(error, kind)
-    if kind.status >= 500:
+    if _hung_up(error):
+        _log.info("%s: %s", problem.instance, error)
+    elif kind.status >= 500:
         _log.error("%s: %s", problem.instance, error, exc_info=error)
     return Response(
         msgspec.json.encode(problem),
@@ -155,3 +161,8 @@ def _headers(error: Exception, status: int) -> dict[str, str]:
     elif status in {429, 503}:
         headers["Retry-After"] = str(RETRY_SECONDS)
     return headers
+
+
+def _hung_up(error: Exception) -> bool:
+    """Whether the caller went away in the middle of its body; Litestar has no class for that."""
+    return isinstance(error, InternalServerException) and "disconnected" in error.detail

@@ -48,10 +48,9 @@ class StatusBoard:
 
     def set_health(self, key: RouteKey, health: Health) -> None:
         """Record what the origin's checks say."""
-        known = self._statuses.get(key)
-        if known is not None and known.health != health:
+        known = self.get(key)
+        if known.health != health:
             self._statuses[key] = msgspec.structs.replace(known, health=health)
-            self._unsaved[key] = self._statuses[key]
 
     def remove(self, key: RouteKey, revision: int) -> None:
         """The route was removed at `revision`, and HAProxy no longer knows it."""

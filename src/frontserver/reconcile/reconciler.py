@@ -35,6 +35,7 @@ class Timing(msgspec.Struct, frozen=True):
     drift: float = 10.0
     names: float = 15.0
     sweep: float = 0.5
+    statuses: float = 1.0
     least_pause: float = 0.1
     most_pause: float = 5.0
 
@@ -94,7 +95,8 @@ class Reconciler:
         """What is known of HAProxy now."""
         return ProxyStatus(
             reachable=self._begun and self._problem is None,
-            in_step=self._problem is None and self._applied_revision >= self._revision,
+            # A few revisions behind for a moment is how it works; a problem isn't.
+            in_step=self._problem is None,
             applied_revision=self._applied_revision,
             stored_revision=self._revision,
             version=self._backend.version,
@@ -110,6 +112,7 @@ class Reconciler:
             group.create_task(self._loop())
             group.create_task(self._follow_names())
             group.create_task(self._look_for_drift())
+            group.create_task(self._remember_regularly())
 
     async def _loop(self) -> None:
         while True:
@@ -168,7 +171,6 @@ class Reconciler:
         await self._apply()
         await self._sweep()
         self._applied_revision = self._revision
-        await self._remember()
 
     async def _hear(self) -> None:
         """Load what was stored since the last round: everything, the first time."""
@@ -315,15 +317,24 @@ class Reconciler:
             layout = self._applied.layout.give_back(backend)
             self._applied = msgspec.structs.replace(self._applied, layout=layout)
 
-    async def _remember(self) -> None:
+    async def remember(self) -> None:
+        """Store the statuses that changed; they are about what runs, so they may be late."""
         unsaved = self.board.take_unsaved()
-        if unsaved and not self._woken.is_set():
-            try:
-                await self._source.save_statuses(self._node, unsaved)
-            except StorageError as error:
-                logger.warning("statuses couldn't be stored: %s", error)
-        elif unsaved:
+        if not unsaved:
+            return
+        try:
+            await self._source.save_statuses(self._node, unsaved)
+        except StorageError as error:
+            logger.warning("statuses couldn't be stored: %s", error)
             self.board.give_back_unsaved(unsaved)
+
+    async def _remember_regularly(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(self._timing.statuses)
+                await self.remember()
+        finally:
+            await self.remember()
 
     # --- looks from time to time ---
 

@@ -25,6 +25,7 @@ from frontserver.model.status import ProxyStatus, RouteState, RouteStatus
 from frontserver.security import principals
 from frontserver.security.principals import OPERATOR, Principal
 from frontserver.security.tokens import IssuedToken
+from frontserver.services.admission import normalised_ca
 from frontserver.services.agents import AgentService, Registration
 from frontserver.services.certificates import CertificateService
 from frontserver.services.routes import Published, RouteService
@@ -173,6 +174,7 @@ class FakeRoutes(RouteService):
     async def publish_http(
         self, request: HttpRouteRequest, principal: Principal, *, peer: str, wait: float
     ) -> Published:
+        request = normalised_ca(request)
         route = http_route(request, app_domain="apps.example.com", tls_available=True)
         principal.require_agent(route.agent_id)
         view = self._view(

@@ -257,6 +257,23 @@ async def test_a_pending_route_is_stored(world: RealWorld) -> None:
     assert later.json()["status"] == "active"
 
 
+async def test_what_cant_be_stored_is_503_and_not_there_afterwards(
+    world: RealWorld, tmp_path: Path
+) -> None:
+    token = await world.enrol("host-7")
+    state = tmp_path / "state.sqlite3"
+    state.rename(tmp_path / "elsewhere")
+
+    answer = await world.call("POST", "/api/proxy/http", token=token, json=HTTP)
+    (tmp_path / "elsewhere").rename(state)
+    listed = await world.call("GET", "/api/proxy/routes", token=token)
+
+    assert_problem(answer, 503)
+    assert answer.headers["retry-after"] == "5"
+    assert str(tmp_path) not in answer.text
+    assert listed.json()["routes"] == []
+
+
 async def test_a_removed_agent_leaves_nothing_behind(world: RealWorld) -> None:
     token = await world.enrol("host-7")
     await world.call("POST", "/api/proxy/http", token=token, json=HTTP)

@@ -60,6 +60,34 @@ async def test_an_unexpected_error_is_500_and_only_the_log_knows(
     assert record.exc_info is not None
 
 
+async def test_a_caller_that_hangs_up_is_no_error_of_ours(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    scope: Any = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/agents/register",
+        "raw_path": b"/api/agents/register",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [],
+        "client": ("203.0.113.7", 1),
+        "scheme": "http",
+        "http_version": "1.1",
+    }
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        """Nobody reads it."""
+
+    with caplog.at_level(logging.INFO, "frontserver.api"):
+        await world.api(scope, receive, send)
+
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
 async def test_a_status_of_the_framework_without_a_row_is_kept() -> None:
     @get("/teapot", **PUBLIC)
     async def teapot() -> None:

@@ -349,6 +349,7 @@ async def test_health_follows_the_checks() -> None:
 async def test_statuses_are_stored_and_restored_as_pending() -> None:
     world = World()
     await world.publish(http())
+    await world.reconciler.remember()
     assert world.source.saved[http().key].state == ACTIVE
     world.backend.down = True
 

@@ -74,6 +74,17 @@ async def test_what_is_committed_is_there_after_a_new_start(database: Database, 
     await again.close()
 
 
+async def test_a_first_write_block_that_writes_nothing_is_fine(
+    database: Database, path: Path
+) -> None:
+    await database.close()
+    again = open_database(f"sqlite:///{path}")
+    async with again.write():
+        pass
+    assert await latest(again) == 0
+    await again.close()
+
+
 async def test_nothing_is_stored_of_a_block_that_raises(database: Database) -> None:
     async def refused() -> None:
         async with database.write() as session:

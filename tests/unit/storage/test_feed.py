@@ -77,7 +77,7 @@ async def test_a_route_removed_twice_is_at_its_last_removal(
     assert await store.changes_since(2) == (4, {key("a"): StoredRoute(None, 4)})
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 async def test_a_snapshot_and_the_changes_since_make_the_next_snapshot(
     store: RouteStore, database: Database, seed: int
 ) -> None:
@@ -85,7 +85,7 @@ async def test_a_snapshot_and_the_changes_since_make_the_next_snapshot(
     names = [f"n{number}" for number in range(6)]
     revision, state = await store.snapshot()
     present: set[str] = set()
-    for _ in range(40):
+    for _ in range(25):
         async with database.write() as session:
             for _ in range(dice.randint(1, 3)):
                 name = dice.choice(names)
@@ -164,9 +164,16 @@ async def test_a_status_doesnt_outlive_its_route(store: RouteStore, database: Da
 async def test_thousands_of_statuses_are_saved(store: RouteStore, database: Database) -> None:
     names = [f"n{number}" for number in range(1200)]
     async with database.write() as session:
-        for name in names:
-            await publish(session, name)
-    active = RouteStatus(RouteState.ACTIVE, 1)
+        revision = await publish(session, "first")
+        row = (await session.execute(text("SELECT * FROM routes"))).mappings().one()
+        await session.execute(
+            text(
+                "INSERT INTO routes VALUES "
+                "(:kind, :name, :agent_id, :request, :revision, :created_at, :updated_at)"
+            ),
+            [{**row, "name": name} for name in names],
+        )
+    active = RouteStatus(RouteState.ACTIVE, revision)
     await store.save_statuses("one", {key(name): active for name in names})
     assert len(await store.load_statuses("one")) == 1200
-    assert len((await store.snapshot())[1]) == 1200
+    assert len((await store.snapshot())[1]) == 1201

@@ -81,7 +81,7 @@ class Generations:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for file, text in files.items():
                 _share_or_write(base / file if base else None, draft / file, text.encode())
-            _write(draft / MANIFEST, msgspec.json.encode(manifest))
+            _write(draft / MANIFEST, msgspec.json.encode(manifest, enc_hook=str))
             for directory in {(draft / file).parent for file in files}:
                 _sync_directory(directory)
             draft.rename(target)

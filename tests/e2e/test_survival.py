@@ -1,0 +1,103 @@
+"""Long connections survive what happens to other routes, and reloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from harness.origin import Origin
+from harness.stack import NativeStack, StackAgent
+from harness.traffic import Download
+from tests.e2e.clients import mongo_client, owned_mongod, owner
+
+ROUTE_CHANGES = 20
+RELOADS = 5
+
+
+@pytest.fixture(scope="module")
+def steady(stack: NativeStack) -> Origin:
+    """The origin of the connections that must survive."""
+    origin = stack.origin("steady")
+    assert stack.registered("steady").api.http("steady", origin.url).status_code == 201
+    return origin
+
+
+@pytest.fixture(scope="module")
+def busy(stack: NativeStack) -> StackAgent:
+    """An agent that keeps changing its routes."""
+    return stack.registered("busy")
+
+
+def disturb(stack: NativeStack, busy: StackAgent, target: str) -> None:
+    """20 changes of routes and 5 reloads; each reload must have made a new worker.
+
+    Some reloads are the operator's own, some are what a header name never seen before needs.
+    """
+    workers = [stack.front.sockets.worker_pid()]
+    for number in range(RELOADS):
+        names = [f"busy-{number}-{turn}" for turn in range(ROUTE_CHANGES // RELOADS // 2)]
+        for name in names:
+            assert busy.api.http(name, target).json()["status"] == "active"
+        if number % 2:
+            workers.append(stack.front.reload_haproxy())
+        else:
+            unseen = {"set": {f"X-Unseen-{workers[-1]}-{number}": "1"}}
+            answer = busy.api.http("busy-unseen", target, headers={"request": unseen})
+            assert answer.json()["status"] == "active"
+            workers.append(stack.front.sockets.worker_pid())
+        for name in names:
+            assert busy.api.remove(name).status_code == 200
+    assert len(set(workers)) == RELOADS + 1, workers
+
+
+def test_a_mongodb_connection_survives(
+    stack: NativeStack, busy: StackAgent, steady: Origin, mongod_binary: Path
+) -> None:
+    """The same connection all along, and every write on it acknowledged."""
+    agent = stack.registered("survivor")
+    mongod = owned_mongod(stack, agent)
+    assert agent.api.mongodb(mongod.port).json()["status"] == "active"
+    with mongo_client(stack, agent, maxPoolSize=1, retryReads=False, retryWrites=False) as client:
+        connection = client.admin.command("hello")["connectionId"]
+        client.fleet.log.insert_one({"_id": "before"})
+        disturb(stack, busy, steady.url)
+        client.fleet.log.insert_one({"_id": "after"})
+        assert owner(client) == "survivor"
+        assert client.admin.command("hello")["connectionId"] == connection
+        assert client.fleet.log.count_documents({}) == 2
+
+
+def test_a_long_download_survives(stack: NativeStack, busy: StackAgent, steady: Origin) -> None:
+    """Every line in order, and a regular end."""
+    with Download(stack.url("steady", "/download")) as download:
+        download.wait_for(5)
+        disturb(stack, busy, steady.url)
+        download.wait_for(5)
+        steady.finish()
+        assert download.end() > 10
+
+
+def test_a_websocket_survives(stack: NativeStack, busy: StackAgent, steady: Origin) -> None:
+    with connect(stack.url("steady", "/ws", scheme="ws"), proxy=None) as socket:
+        socket.send("before")
+        assert socket.recv(10) == "before"
+        disturb(stack, busy, steady.url)
+        socket.send("after")
+        assert socket.recv(10) == "after"
+
+
+def test_keep_alive_visitors_lose_no_request_in_reloads(stack: NativeStack, steady: Origin) -> None:
+    from harness.traffic import Load
+
+    def visit(client: object) -> str | None:
+        answer = client.get(stack.url("steady"))  # type: ignore[attr-defined]
+        return None if answer.status_code == 200 else f"status {answer.status_code}"
+
+    with Load(visit) as load:
+        for _ in range(RELOADS):
+            load.wait_for(50)
+            stack.front.reload_haproxy()
+        load.wait_for(50)
+    assert load.complaints == []

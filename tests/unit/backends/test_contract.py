@@ -1,0 +1,226 @@
+"""What every backend does alike; the reconciler relies on nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck as Quiet
+from hypothesis import given, settings
+
+from frontserver.backends.memory import MemoryBackend
+from frontserver.backends.port import Backend, State
+from frontserver.model.names import DomainName
+from frontserver.model.routes import (
+    CookieName,
+    HeaderEdits,
+    HeaderName,
+    HeaderValue,
+    HealthCheck,
+    Route,
+    Timeouts,
+)
+from frontserver.planning.actions import CutServer, DropEntry, PutEntry, PutServer
+from frontserver.planning.compiled import (
+    HOSTS,
+    VALUES,
+    CompiledConfig,
+    Frontends,
+    Server,
+)
+from frontserver.planning.diff import diff
+from frontserver.planning.layout import Layout
+from frontserver.planning.plan import Plan, ReloadReason, lay_out, plan
+from frontserver.planning.running import Running, adopt, materialise
+from tests.unit.planning.routes import POLICY, ROUTE_SETS, compiled, http, mongo
+
+REASON = (ReloadReason.NEW_PROFILE,)
+
+
+def rich(name: str = "rich", value: str = "a; b\\c 'd' \"e\" #f") -> Route:
+    """A route with something in every map, and hard characters in a value."""
+    edits = HeaderEdits(
+        set=((HeaderName("x-a"), HeaderValue(value)),), remove=(HeaderName("server"),)
+    )
+    return http(
+        name,
+        "http://10.0.0.1:3000",
+        "http://[2001:db8::1]:3000",
+        use_tls=False,
+        check=HealthCheck(path="/healthz?a=1%20b"),
+        sticky=CookieName("SID"),
+        timeouts=Timeouts(server_ms=700, tunnel_ms=800, connect_ms=90, queue_ms=80),
+        request_headers=edits,
+        response_headers=edits,
+        max_connections=7,
+        host_header=DomainName("origin.example.com"),
+    )
+
+
+class Driver:
+    """Takes a backend from state to state, as the reconciler does."""
+
+    def __init__(self, backend: Backend, frontends: Frontends) -> None:
+        self.backend = backend
+        self.state = State(CompiledConfig(frontends), Layout().reloaded({}, POLICY))
+
+    async def start(self) -> None:
+        await self.backend.start(self.state)
+
+    async def to(self, *routes: Route) -> Plan:
+        target = CompiledConfig(self.state.config.frontends).with_routes(compiled(*routes))
+        planned = plan(diff(self.state.config, target), self.state.layout, POLICY)
+        assert await self.backend.apply(planned.steps) == {}
+        reached = self.state.config.with_routes({step.key: step.new for step in planned.steps})
+        self.state = State(reached, planned.layout)
+        await self.backend.persist(self.state, planned.steps)
+        for step in planned.steps:
+            await self.backend.perform(step.afterwards)
+        if planned.reasons:
+            self.state = State(target, lay_out(planned.layout, planned.deferred, POLICY))
+            await self.backend.reload(self.state, planned.reasons)
+        return planned
+
+    async def seen(self) -> Running:
+        return await self.backend.observe()
+
+    async def assert_in_step(self) -> None:
+        running = await self.seen()
+        wanted = materialise(self.state.config, self.state.layout)
+        assert running.maps == wanted.maps
+        assert {b: set(s) for b, s in running.servers.items()} == {
+            b: set(s) for b, s in wanted.servers.items()
+        }
+        assert running.pools == wanted.pools
+        assert running.frontends == wanted.frontends
+        found = adopt(self.state.config, running, self.state.layout)
+        assert not diff(found.config, self.state.config)
+
+
+@pytest.fixture
+async def driver(backend: Backend, frontends: Frontends) -> Driver:
+    made = Driver(backend, frontends)
+    await made.start()
+    return made
+
+
+async def test_a_first_start_loads_empty_pools(driver: Driver) -> None:
+    await driver.assert_in_step()
+
+
+async def test_routes_are_added_changed_and_removed_at_run_time(driver: Driver) -> None:
+    for routes in (
+        [http(), mongo()],
+        [http("shop", "http://10.0.0.2:3000"), mongo()],
+        [http("shop", "http://10.0.0.2:3000", "http://10.0.0.3:1"), mongo("a2", "10.0.0.5")],
+        [http(use_tls=False), http("other", timeouts=Timeouts(server_ms=500))],
+        [],
+    ):
+        planned = await driver.to(*routes)
+        assert planned.reasons == ()
+        await driver.assert_in_step()
+
+
+async def test_a_reload_brings_in_a_new_profile_and_keeps_the_rest(driver: Driver) -> None:
+    await driver.to(http())
+
+    planned = await driver.to(http(), rich())
+
+    assert planned.reasons == REASON
+    await driver.assert_in_step()
+
+
+async def test_values_with_hard_characters_survive_changes(driver: Driver) -> None:
+    await driver.to(rich())
+    for value in ("x", "a \\; b", "%[src] \"q\" 'r'", "-", "#no comment", "\\"):
+        planned = await driver.to(rich(value=value))
+        assert planned.reasons == ()
+        await driver.assert_in_step()
+
+
+async def test_moving_to_another_loaded_profile_needs_no_reload(driver: Driver) -> None:
+    await driver.to(http(), rich())
+
+    planned = await driver.to(http(check=HealthCheck()), rich())
+
+    assert planned.reasons == ()
+    await driver.assert_in_step()
+
+
+async def test_what_was_persisted_comes_back_after_a_reload_of_everything(driver: Driver) -> None:
+    await driver.to(http(), mongo(), rich())
+    await driver.to(http("shop", "http://10.0.0.9:99"), mongo())
+    state = State(driver.state.config, lay_out(driver.state.layout, (), POLICY))
+
+    await driver.backend.reload(state, (ReloadReason.POOL_REFILL,))
+
+    driver.state = state
+    await driver.assert_in_step()
+
+
+async def test_putting_twice_and_dropping_what_is_not_there_is_harmless(driver: Driver) -> None:
+    await driver.to(http())
+    slot = driver.state.layout.slots[http().key]
+    server = Server("10.0.0.1", 3000)
+    running = await driver.seen()
+
+    await driver.backend.perform(
+        [
+            PutServer(slot, server),
+            PutEntry(HOSTS, "shop.apps.example.com", slot),
+            DropEntry(VALUES, "nowhere/at-all"),
+            CutServer(slot, "tnobody"),
+        ]
+    )
+
+    assert await driver.seen() == running
+
+
+async def test_a_step_that_is_refused_leaves_everything_as_it_was(
+    driver: Driver, kind: str
+) -> None:
+    await driver.to(http())
+    before = await driver.seen()
+    bad = compiled(http("bad"))[http("bad").key]
+    assert bad is not None
+    broken = msgspec.structs.replace(bad, servers=(*bad.servers, Server("not-an-address", 1)))
+    if isinstance(driver.backend, MemoryBackend):
+        driver.backend.refuses = lambda thing: (
+            "no" if isinstance(thing, PutServer) and thing.server.address[0] == "n" else None
+        )
+    target = driver.state.config.with_routes({broken.key: broken})
+    planned = plan(diff(driver.state.config, target), driver.state.layout, POLICY)
+
+    failed = await driver.backend.apply(planned.steps)
+
+    assert list(failed) == [broken.key]
+    assert failed[broken.key]
+    assert await driver.seen() == before
+
+
+async def test_an_emptied_slot_is_idle_at_once(driver: Driver) -> None:
+    await driver.to(http())
+    slot = driver.state.layout.slots[http().key]
+    assert await driver.backend.idle([slot]) == frozenset()
+
+    await driver.to()
+
+    assert await driver.backend.idle([slot]) == {slot}
+
+
+async def test_the_version_is_known(driver: Driver) -> None:
+    await driver.seen()
+    assert driver.backend.version
+
+
+@pytest.mark.slow
+@settings(max_examples=8, deadline=None, suppress_health_check=[Quiet.function_scoped_fixture])
+@given(before=ROUTE_SETS, after=ROUTE_SETS)
+async def test_any_routes_to_any_routes(
+    driver: Driver, before: list[Route], after: list[Route]
+) -> None:
+    await driver.to(*before)
+    await driver.to(*after)
+    async with asyncio.timeout(10):
+        await driver.assert_in_step()
