@@ -67,8 +67,8 @@ def imports(session: nox.Session) -> None:
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """Everything that needs no HAProxy and no network; with coverage unless told what to run."""
-    install(session)
+    """Everything below the whole program; with coverage, unless told what to run."""
+    install(session, demo=True)
     if session.posargs:
         pytest(session, "unit", *session.posargs)
         return

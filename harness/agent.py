@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from harness.environment import child_environment
 from harness.errors import HarnessError
 from harness.frontserver import program
 from harness.mongo import Mongod
@@ -48,10 +48,9 @@ class AgentProgram:
 
     def __call__(self, *arguments: str | Path, environ: Mapping[str, str] | None = None) -> Any:
         command = [program("frontserver-agent"), "--json", *map(str, arguments)]
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("FRONTSERVER_")}
         done = subprocess.run(
             command,
-            env={**inherited, **self._settings, **(environ or {})},
+            env=child_environment({**self._settings, **(environ or {})}),
             capture_output=True,
             text=True,
             timeout=120,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from harness.environment import child_environment
 from harness.errors import HarnessError
 from harness.haproxy import Sockets
 from harness.polling import until
@@ -189,9 +189,7 @@ class FrontServer:
         )
 
     def _environment(self) -> dict[str, str]:
-        # Settings of whoever runs the tests stay outside; unknown ones would be refused.
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("FRONTSERVER_")}
-        return {**inherited, **self.environ}
+        return child_environment(self.environ)
 
     @staticmethod
     def _command() -> list[str]:

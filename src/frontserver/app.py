@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import certifi
@@ -27,7 +30,6 @@ from frontserver.backends.memory import MemoryBackend
 from frontserver.backends.port import Backend
 from frontserver.errors import (
     CertificateError,
-    ConfigRejectedError,
     ProcessConflictError,
     SettingsError,
 )
@@ -39,6 +41,7 @@ from frontserver.haproxy.process import EmbeddedHaproxy, ExternalHaproxy, Haprox
 from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.model.routes import RouteKey
 from frontserver.model.status import PENDING, ProxyStatus, RouteStatus
+from frontserver.model.targets import HostPort, TargetPolicy
 from frontserver.pki import pem
 from frontserver.pki.bundles import check_server_pem
 from frontserver.pki.sealing import MasterKey
@@ -75,6 +78,10 @@ from frontserver.storage.feed import RouteStore
 logger = logging.getLogger(__name__)
 
 TOKEN_LIFE = timedelta(hours=24)
+_NO_DATAPLANE = (
+    "FRONTSERVER_BACKEND: the dataplane backend, the default, isn't part of this version yet; "
+    "set FRONTSERVER_BACKEND=file"
+)
 POOLS = PoolPolicy(STANDARD_PROFILES, spare=64)
 
 
@@ -107,6 +114,7 @@ class FrontServer:
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
         async with AsyncExitStack() as stack:
             stack.enter_context(controller_lock(settings))
+            listener = stack.enter_context(listening_socket(settings.listen))
             process = haproxy_process(settings)
             if self._stop_haproxy and isinstance(process, EmbeddedHaproxy):
                 stack.push_async_callback(process.stop)
@@ -117,19 +125,16 @@ class FrontServer:
             services = await make_services(settings, database, reconciler)
             task = asyncio.create_task(reconciler.run())
             stack.push_async_callback(_cancelled, task)
-            await self._serve(make_api(settings, services, reconciler))
+            await self._serve(make_api(settings, services, reconciler), listener)
 
     def stop(self) -> None:
         """End `run`, as SIGTERM and Ctrl-C do."""
         self._stopping.set()
 
-    async def _serve(self, api: Litestar) -> None:
-        listen = self.settings.listen
+    async def _serve(self, api: Litestar, listener: socket.socket) -> None:
         server = _Server(
             uvicorn.Config(
                 api,
-                host=listen.host,
-                port=listen.port,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -137,23 +142,30 @@ class FrontServer:
                 timeout_graceful_shutdown=5,
             )
         )
-        serving = asyncio.create_task(server.serve())
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             while not (server.started or serving.done()):
                 await asyncio.sleep(0.01)
-            if server.started:
-                logger.info("listening on http://%s", listen)
-                self.started.set()
+            logger.info("listening on http://%s", self.settings.listen)
+            self.started.set()
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             server.should_exit = True
             await serving
-        except SystemExit as error:
-            raise ProcessConflictError(
-                f"the API can't listen on {listen}", hint="is another process there?"
-            ) from error
         finally:
             stopping.cancel()
+
+
+def listening_socket(listen: HostPort) -> socket.socket:
+    """A socket that listens there; raises `ProcessConflictError` if it can't be had."""
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    try:
+        return socket.create_server((listen.host, listen.port), family=family, backlog=2048)
+    except OSError as error:
+        raise ProcessConflictError(
+            f"the API can't listen on {listen}: {error.strerror}",
+            hint="stop what is there, or set another FRONTSERVER_LISTEN",
+        ) from error
 
 
 class _Server(uvicorn.Server):
@@ -166,12 +178,7 @@ class _Server(uvicorn.Server):
 
 def _refuse_missing_backend(settings: Settings) -> None:
     if settings.backend == "dataplane":
-        raise SettingsError(
-            [
-                "FRONTSERVER_BACKEND: the dataplane backend isn't part of this version yet; "
-                "set FRONTSERVER_BACKEND=file"
-            ]
-        )
+        raise SettingsError([_NO_DATAPLANE])
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -245,7 +252,7 @@ async def make_services(settings: Settings, database: Database, publisher: Publi
         mongo_domain=settings.mongo_domain,
         tls_available=tls_available(settings),
         connection_port=settings.connection_port,
-        policy=settings.target_policy,
+        policy=target_policy(settings),
         reserved=settings.reserved_subdomains,
     )
     agents = AgentService(
@@ -267,6 +274,27 @@ async def make_services(settings: Settings, database: Database, publisher: Publi
         enrolment=settings.enrolment,
     )
     return Services(database, agents, routes, certificates)
+
+
+def target_policy(settings: Settings) -> TargetPolicy:
+    """The operator's policy, knowing all addresses of this machine: its own ports are no target."""
+    own = settings.target_policy.own_addresses | interface_addresses()
+    return msgspec.structs.replace(settings.target_policy, own_addresses=own)
+
+
+def interface_addresses(proc: Path = Path("/proc")) -> frozenset[str]:
+    """This machine's addresses, as the kernel's routing tables list them (proc(5)).
+
+    Empty where there is no /proc: then only the addresses of listeners count as our own.
+    """
+    try:
+        trie = (proc / "net" / "fib_trie").read_text()
+        ipv4 = re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", trie)
+        lines = (proc / "net" / "if_inet6").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    ipv6 = [str(IPv6Address(int(line.split()[0], 16))) for line in lines]
+    return frozenset(ipv4) | frozenset(ipv6)
 
 
 def tls_available(settings: Settings) -> bool:
@@ -302,7 +330,7 @@ def make_reconciler(settings: Settings, backend: Backend, database: Database) ->
     return Reconciler(
         backend,
         route_store(settings, database),
-        DesiredState(config, resolver, settings.target_policy),
+        DesiredState(config, resolver, target_policy(settings)),
         resolver,
         policy=POOLS,
         certificates=CertificateFile(settings),
@@ -423,15 +451,15 @@ def checker(settings: Settings) -> Callable[[Path], Awaitable[None]]:
 
 
 async def _unchecked(path: Path) -> None:
-    if not path.is_dir():
-        raise ConfigRejectedError(f"{path} isn't there")
+    """Accepts everything: HAProxy's own answer to the reload decides."""
+    logger.debug("%s is not checked before the reload", path)
 
 
 async def rendered_configuration(settings: Settings) -> dict[str, str]:
     """The files that a HAProxy without a past would load for the stored routes."""
     resolver = Resolver()
     frame = CompiledConfig(make_frontends(settings), certificates=CertificateFile(settings)())
-    desired = DesiredState(frame, resolver, settings.target_policy)
+    desired = DesiredState(frame, resolver, target_policy(settings))
     async with opened_database(settings) as database:
         _, stored = await route_store(settings, database).snapshot()
     await resolver.refresh(desired.take(stored))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 from pathlib import Path
@@ -9,17 +10,29 @@ from pathlib import Path
 import click
 
 from frontserver import __version__
-from frontserver.cli.agents import agents
-from frontserver.cli.config import config
-from frontserver.cli.demo import demo
-from frontserver.cli.haproxy import haproxy
-from frontserver.cli.serve import serve
 from frontserver.errors import FrontServerError, SettingsError
 
 USAGE_ERROR = 2
 
 
-@click.group()
+# Each is a command in the module of its name. The server's imports take a second or more: a
+# command pays for its own only.
+_COMMANDS = ("serve", "demo", "agents", "config", "haproxy")
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"frontserver.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)  # noqa: S101 - narrows for the type checker
+        return command
+
+
+@click.group(cls=_LazyGroup)
 @click.version_option(__version__, prog_name="frontserver")
 @click.option(
     "--config",
@@ -31,10 +44,6 @@ USAGE_ERROR = 2
 def group(context: click.Context, config_file: Path | None) -> None:
     """A control plane for HAProxy: agents ask over REST, routes go live without a reload."""
     context.obj = config_file
-
-
-for command in (serve, demo, agents, config, haproxy):
-    group.add_command(command)
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ def _check_text(text: str) -> None:
         raise _refused(text, f"it holds the control character {control!r}")
     if _unescaped_semicolon(text):
         raise _refused(text, "it holds an unescaped ';'")
-    if "<<" in last:
+    if last.startswith("<<") or last.endswith("<<"):
         raise _refused(text, "its last word would start a payload")
 
 

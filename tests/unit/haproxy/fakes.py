@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Literal
 
-Dialect = Literal["2.8", "3.2"]
+Dialect = Literal["2.8", "3.2", "3.4"]
 
 INFO = (
     "Name: HAProxy\nVersion: {version}\nRelease_date: 2026/06/26\nNbthread: 2\nProcess_num: 1\n"
@@ -22,7 +22,7 @@ class FakeRuntime:
 
     def __init__(self, dialect: Dialect = "2.8") -> None:
         self.dialect = dialect
-        self.version = "2.8.25-5cf5d0683" if dialect == "2.8" else "3.2.26-1"
+        self.version = {"2.8": "2.8.25-5cf5d0683", "3.2": "3.2.26-1", "3.4": "3.4.7-1"}[dialect]
         self.pid = 4711
         self.stopping = False
         self.answers: dict[str, str] = {}
@@ -70,7 +70,7 @@ class FakeRuntime:
                 await self.release.wait()
                 if not self.before_answer(line):
                     break
-                if self.dialect == "3.2":
+                if self.dialect != "2.8":
                     plus = ""
                 answer = self._answer(line, "\n".join(payload))
                 writer.write(f"{plus}{answer}\n> ".encode())

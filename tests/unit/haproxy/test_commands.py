@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frontserver.errors import CommandRefusedError
@@ -71,6 +71,7 @@ def test_what_only_looks_dangerous_is_sent(text: str) -> None:
     assert encode(text).data.decode() == text + "\n"
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_no_text_ever_becomes_two_commands(text: str, payload: str) -> None:
     for command in (text, (text, payload)):
@@ -85,6 +86,7 @@ def test_no_text_ever_becomes_two_commands(text: str, payload: str) -> None:
         assert body == b"" if isinstance(command, str) else body.find(b"\n\n") == len(body) - 2
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1))
 def test_a_word_stays_one_argument(text: str) -> None:
     escaped = encode(f"get map /hosts {word(text)}x").text.removeprefix("get map /hosts ")

@@ -10,7 +10,7 @@ import pytest
 
 from frontserver.errors import ProxyUnavailableError
 from frontserver.haproxy.master import MasterClient, ReloadResult, parse_processes
-from tests.unit.haproxy.fakes import master_socket
+from tests.unit.haproxy.fakes import INFO, master_socket
 
 PROCESSES = """\
 #<PID>          <type>          <reloads>       <uptime>        <version>
@@ -48,7 +48,7 @@ async def test_a_reload_that_is_under_way_is_waited_for(path: Path) -> None:
 
 async def test_a_reload_under_way_is_not_waited_for_forever(path: Path) -> None:
     async with master_socket(path, "Success=0\n--\nAnother reload is still in progress.\n"):
-        with pytest.raises(ProxyUnavailableError, match="didn't reload"):
+        with pytest.raises(ProxyUnavailableError, match="within"):
             await MasterClient(path).reload(timeout=0.05)
 
 
@@ -89,6 +89,13 @@ async def test_a_master_that_stays_silent_is_given_up(path: Path) -> None:
         with pytest.raises(ProxyUnavailableError, match="no answer within"):
             await MasterClient(path, timeout=0.05).processes()
         done.set()
+
+
+async def test_the_current_worker_is_asked_through_the_master(path: Path) -> None:
+    async with master_socket(path, INFO.format(version="2.8.25", pid=9, stopping=1)) as asked:
+        current = await MasterClient(path).current_worker()
+    assert (current.pid, current.stopping) == (9, True)
+    assert asked == ["@1 show info\n"]
 
 
 async def test_an_old_worker_is_addressed_by_its_pid(path: Path) -> None:

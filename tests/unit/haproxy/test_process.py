@@ -15,6 +15,7 @@ from frontserver.haproxy import procfs, spawn
 from frontserver.haproxy.check import check
 from frontserver.haproxy.exits import alive
 from frontserver.haproxy.external import ExternalHaproxy
+from frontserver.haproxy.master import MasterClient
 from frontserver.haproxy.process import EmbeddedHaproxy
 from frontserver.haproxy.runtime import RuntimeClient
 from tests.unit.haproxy.conftest import Site
@@ -24,6 +25,7 @@ from tests.unit.haproxy.test_real_runtime import fetch, until
 STARTER = """
 import asyncio, sys
 from pathlib import Path
+from frontserver.haproxy.master import MasterClient
 from frontserver.haproxy.process import EmbeddedHaproxy
 
 async def main(program, directory, port):
@@ -288,15 +290,21 @@ async def test_one_that_finishes_its_last_connections_is_not_adopted(
     await runtime.close()
     os.kill(running.pid or 0, signal.SIGUSR1)
 
-    async def conflict() -> bool:
-        try:
-            await site.process().adopt()
-        except (ProcessConflictError, ProxyUnavailableError):
-            return True
-        return False
+    async def leaves() -> bool:
+        return (await MasterClient(site.master).current_worker()).stopping
 
-    await until(conflict)
+    await until(leaves)
+    with pytest.raises(ProcessConflictError, match="finishes its last connections"):
+        await site.process().adopt()
     writer.close()
+
+
+async def test_one_without_a_runtime_socket_is_adopted(
+    site: Site, running: EmbeddedHaproxy
+) -> None:
+    """Red list R8."""
+    site.runtime.unlink()
+    assert await site.process().adopt() == running.pid
 
 
 async def test_a_start_that_fails_says_what_haproxy_said(site: Site) -> None:

@@ -77,7 +77,7 @@ async def test_odd_keys_arrive_as_they_are(site: Site, runtime: RuntimeClient) -
 
 async def test_a_full_payload_and_thousands_of_commands(site: Site, runtime: RuntimeClient) -> None:
     hosts = str(site.hosts)
-    lines = "\n".join(f"h{n}.example slot1-{'x' * 40}" for n in range(230))
+    lines = "\n".join(f"h{n}.example slot1-{'x' * 40}" for n in range(240))
     assert 14_000 < len(lines) < 15_000
     await accepted(runtime, (f"add map {hosts}", lines), f"clear map {hosts}")
     await accepted(runtime, *(f"add map {hosts} k{n} v{n}" for n in range(3000)))

@@ -146,18 +146,64 @@ async def test_an_answer_that_holds_a_prompt_is_noticed(
         await client.run(["show a", "show b"])
 
 
-async def test_a_worker_that_was_replaced_gets_no_commands(
-    worker: FakeRuntime, place: Path
+async def test_a_change_that_reached_a_replaced_worker_is_an_error(
+    worker: FakeRuntime, client: RuntimeClient
 ) -> None:
-    client = RuntimeClient(place / "rt.sock", timeout=5)
     await client.run(["show a"])
     worker.stopping = True
     with pytest.raises(ProxyUnavailableError, match="replaced"):
         await client.run(["add map /m a b"])
-    worker.stopping = False
-    await client.run(["show b"])
+
+
+async def test_a_question_that_reached_a_replaced_worker_is_asked_again(
+    worker: FakeRuntime, client: RuntimeClient
+) -> None:
+    worker.answers = {"show a": "a\n"}
+    await client.run(["show a"])
+
+    def replaced(_: str) -> bool:
+        worker.stopping = worker.connections == 1
+        return True
+
+    worker.before_answer = replaced
+    assert await client.run(["show a", "get map /m k"]) == ["a", ""]
     assert worker.connections == 2
-    await client.close()
+
+
+async def test_after_a_silence_the_worker_is_asked_before_it_gets_commands(
+    worker: FakeRuntime, client: RuntimeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontserver.haproxy.runtime._FRESH", -1)
+    await client.run(["show a"])
+    assert await client.run(["add map /m a b"]) == [""]
+    assert worker.connections == 1
+
+    def replaced(_: str) -> bool:
+        worker.stopping = worker.connections == 1
+        return True
+
+    worker.before_answer = replaced
+    assert await client.run(["add map /m c d"]) == [""]
+    assert worker.connections == 2
+    # The old worker never saw it.
+    assert [line for line, _ in worker.received].count("add map /m c d") == 1
+
+
+async def test_a_worker_that_dies_in_the_middle_is_an_error(
+    worker: FakeRuntime, client: RuntimeClient
+) -> None:
+    worker.before_answer = lambda line: not line.startswith("show")
+    with pytest.raises(ProxyUnavailableError):
+        await client.run(["show a"])
+
+
+async def test_a_large_payload_fits_3_4(place: Path) -> None:
+    payload = "\n".join(f"h{n}.example {'x' * 100}" for n in range(1000))
+    async with FakeRuntime("3.4").on(place / "rt.sock") as worker:
+        client = RuntimeClient(place / "rt.sock", timeout=5)
+        assert await client.run(["show a", ("add map /m", payload), "show b"]) == ["", "", ""]
+        assert worker.received[1] == ("add map /m", payload)
+        await client.close()
 
 
 async def test_another_process_on_the_same_conversation_is_an_error(

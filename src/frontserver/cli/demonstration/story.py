@@ -217,16 +217,16 @@ class Story:
         api, http = f"http://{settings.listen}", f"http://{settings.http_bind[0]}"
         domain = f"{APP}.{settings.app_domain}"
         https = settings.https_bind[0]
+        pinned = f"--cacert {ca_file} --resolve {domain}:{https.port}:{https.host}"
+        removal = f"agentId={AGENT}&subdomain={APP}&type=http"
         click.secho("\nTry it yourself:", bold=True)
-        for line in (
-            f"curl -H 'Host: {domain}' {http}/",
-            f"curl --cacert {ca_file} --resolve {domain}:{https.port}:{https.host} "
-            f"https://{domain}:{https.port}/",
-            f"curl -u {AGENT}:{key} {api}/api/proxy/agents/{AGENT}",
-            f"curl -u {AGENT}:{key} -X DELETE "
-            f"'{api}/api/proxy?agentId={AGENT}&subdomain={APP}&type=http'",
+        for arguments in (
+            f"-H 'Host: {domain}' {http}/",
+            f"{pinned} https://{domain}:{https.port}/",
+            f"-u {AGENT}:{key} {api}/api/proxy/agents/{AGENT}",
+            f"-u {AGENT}:{key} -X DELETE '{api}/api/proxy?{removal}'",
         ):
-            click.echo(f"  {line}")
+            click.echo(f"  curl {arguments}")
         click.echo(f"\nThe API's description: {api}/schema/swagger   The guide: README.md, docs/")
 
 

@@ -1,0 +1,178 @@
+"""The `frontserver` command: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def environment() -> Iterator[dict[str, str]]:
+    """Settings of a front server of its own."""
+    with tempfile.TemporaryDirectory(prefix="fs-") as directory:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("FRONTSERVER_")}
+        yield kept | {
+            "FRONTSERVER_BACKEND": "file",
+            "FRONTSERVER_STATE_DIR": directory,
+            "FRONTSERVER_LISTEN": f"127.0.0.1:{free_port()}",
+            "FRONTSERVER_HTTP_BIND": f"127.0.0.1:{free_port()}",
+            "FRONTSERVER_HTTPS_BIND": "off",
+            "FRONTSERVER_MONGO_BIND": f"127.0.0.1:{free_port()}",
+        }
+
+
+def command(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "frontserver.cli", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_every_bad_setting_has_a_line_of_its_own(environment: dict[str, str]) -> None:
+    bad = environment | {"FRONTSERVER_LISTEN": "nowhere", "FRONTSERVER_COLOUR": "blue"}
+
+    result = command(bad, "serve")
+
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == [
+        "frontserver: FRONTSERVER_COLOUR: no such setting; see docs/settings.md",
+        "frontserver: FRONTSERVER_LISTEN: 'nowhere' is not HOST:PORT (such as 0.0.0.0:80 or "
+        "[::]:80)",
+    ]
+
+
+def test_serve_says_that_the_default_backend_is_missing(environment: dict[str, str]) -> None:
+    del environment["FRONTSERVER_BACKEND"]
+
+    result = command(environment, "serve")
+
+    assert result.returncode == 2
+    assert "set FRONTSERVER_BACKEND=file" in result.stderr
+
+
+def test_an_invited_agents_key_is_printed_and_only_its_hash_stored(
+    environment: dict[str, str],
+) -> None:
+    result = command(environment, "agents", "invite", "Shop-1")
+
+    key = result.stdout.strip()
+    assert result.returncode == 0
+    assert len(key) >= 32
+    stored = (Path(environment["FRONTSERVER_STATE_DIR"]) / "state.sqlite3").read_bytes()
+    assert b"shop-1" in stored
+    assert key.encode() not in stored
+
+
+def test_a_bad_agent_id_is_refused_in_one_line(environment: dict[str, str]) -> None:
+    result = command(environment, "agents", "invite", "not an id")
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("frontserver: 'not an id' is not an agent id")
+
+
+def test_the_configuration_is_rendered_and_checked(environment: dict[str, str]) -> None:
+    rendered = command(environment, "config", "render")
+    assert rendered.returncode == 0
+    assert "frontend fs_in_http" in rendered.stdout
+    assert "PRIVATE KEY" not in rendered.stdout
+
+    with tempfile.TemporaryDirectory() as directory:
+        written = command(environment, "config", "render", "--output", directory)
+        assert written.returncode == 0
+        assert (Path(directory) / "10-frontends.cfg").is_file()
+
+    checked = command(environment, "config", "check")
+    assert checked.returncode == 0
+    assert checked.stdout.startswith("The configuration is valid")
+
+
+def test_a_broken_template_is_named_with_its_line(environment: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "slots.cfg.j2").write_text("{% for slot in slots %}\n{{ nothing }}\n")
+        broken = environment | {"FRONTSERVER_TEMPLATE_DIR": directory}
+
+        result = command(broken, "config", "check")
+
+    assert result.returncode == 1
+    assert "slots.cfg.j2:" in result.stderr
+
+
+def test_stopping_a_haproxy_that_does_not_run(environment: dict[str, str]) -> None:
+    result = command(environment, "haproxy", "stop")
+
+    assert (result.returncode, result.stdout) == (0, "HAProxy wasn't running.\n")
+
+
+def test_a_second_front_server_on_the_same_state_is_refused(environment: dict[str, str]) -> None:
+    first = subprocess.Popen(
+        [sys.executable, "-m", "frontserver.cli", "serve", "--stop-haproxy"],
+        env=environment,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        until_ready(environment["FRONTSERVER_LISTEN"])
+        other = environment | {"FRONTSERVER_LISTEN": f"127.0.0.1:{free_port()}"}
+
+        second = command(other, "serve")
+
+        assert second.returncode == 1
+        assert "another control plane" in second.stderr
+    finally:
+        first.send_signal(signal.SIGTERM)
+        _, log = first.communicate(timeout=30)
+    assert first.returncode == 0, log
+    assert b"Traceback" not in log
+
+
+def until_ready(listen: str) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"http://{listen}/health/ready").status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("not ready in 30 s")
+
+
+def test_a_taken_api_port_is_said_plainly(environment: dict[str, str]) -> None:
+    host, port = environment["FRONTSERVER_LISTEN"].split(":")
+    with socket.create_server((host, int(port))):
+        result = command(environment, "serve", "--stop-haproxy")
+
+    assert result.returncode == 1
+    assert "the API can't listen" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_tells_the_whole_story_and_stops(environment: dict[str, str]) -> None:
+    kept = {k: v for k, v in environment.items() if not k.startswith("FRONTSERVER_")}
+    with tempfile.TemporaryDirectory(prefix="fs-") as directory:
+        result = command(kept, "demo", "--once", "--no-mongodb", "--directory", f"{directory}/d")
+
+    assert result.returncode == 0, result.stderr
+    assert "hello.apps.example.com: active" in result.stdout
+    assert "200" in result.stdout
+    assert "Stopped: the front server, HAProxy, the app and the database." in result.stdout
