@@ -78,11 +78,20 @@ class Sockets:
         return tuple(pid for pid, kind in self._processes() if kind == "worker")
 
     def _processes(self) -> list[tuple[int, str]]:
-        rows = [line.split() for line in ask(self.master, "show proc").splitlines()]
+        rows = [line.split() for line in self._ask_master("show proc").splitlines()]
         found = [(int(row[0]), row[1]) for row in rows if len(row) > 1 and row[0].isdigit()]
         if not found:
             raise HarnessError("`show proc` lists no process")
         return found
+
+    def _ask_master(self, command: str) -> str:
+        """The master's answer; while it executes itself anew its socket refuses for a moment."""
+        return until(
+            "HAProxy's master answers",
+            lambda: ask(self.master, command),
+            seconds=5,
+            quiet=(ConnectionError,),
+        )
 
     def reload(self) -> int:
         """Reload, as an operator may at any time; returns the new worker's process id.

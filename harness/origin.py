@@ -101,19 +101,19 @@ class Origin:
 
     @property
     def busy(self) -> int:
-        """How many requests are being answered now."""
+        """How many requests are being worked on now (`/slow` and `/hold` take time)."""
         with self._lock:
             return self._busy
 
     @property
     def busiest(self) -> int:
-        """The most requests that were being answered at the same time."""
+        """The most requests that were being worked on at the same time."""
         with self._lock:
             return self._busiest
 
     @contextlib.contextmanager
     def counted(self, path: str) -> Any:
-        """Count a request while it is answered."""
+        """Count a request while it is worked on."""
         with self._lock:
             self._hits[path] += 1
             self._busy += 1
@@ -174,24 +174,25 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = url.path.split("/")[1:]
+        # Counted up to the answer, not during it: the next request may come before it is out.
         with origin.counted(url.path):
-            match url.path.split("/")[1:]:
-                case ["ws"]:
-                    self._echo_websocket()
-                case ["download"]:
-                    self._stream("text/plain", "{}\n")
-                case ["sse"]:
-                    self._stream("text/event-stream", "data: {}\n\n")
+            match parts:
                 case ["slow"]:
                     origin.stopping.wait(float(query.get("seconds", "1")))
-                    self._describe(200, body)
                 case ["hold"]:
                     origin.ended.wait()
-                    self._describe(200, body)
-                case ["status", code]:
-                    self._describe(int(code), body)
-                case _:
-                    self._describe(origin.statuses.get(url.path, 200), body)
+        match parts:
+            case ["ws"]:
+                self._echo_websocket()
+            case ["download"]:
+                self._stream("text/plain", "{}\n")
+            case ["sse"]:
+                self._stream("text/event-stream", "data: {}\n\n")
+            case ["status", code]:
+                self._describe(int(code), body)
+            case _:
+                self._describe(origin.statuses.get(url.path, 200), body)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = handle_any  # noqa: N815
 

@@ -208,6 +208,7 @@ def _sent_host(route: HttpRoute) -> str:
         case HostHeader.PRESERVE:
             return route.domain
         case HostHeader.TARGET:
-            return route.targets[0].url.origin.host
+            host = route.targets[0].url.origin.host
+            return f"[{host}]" if ":" in host else host
         case name:
             return name

@@ -6,6 +6,7 @@ takes one without a reload. Slot 17 of profile `p1f…` is the backend `p1f….1
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from math import ceil
 
@@ -19,6 +20,9 @@ from frontserver.planning.compiled import Profile
 HANDFUL = 4
 SPARE_SHARE = 0.25
 LOW_WATER_SHARE = 0.2
+
+# One spelling a slot: `p1f….07` is no backend of ours.
+_BACKEND = re.compile(r"(?P<profile>[^.]+)\.(?P<slot>0|[1-9][0-9]{0,8})")
 
 
 class PoolPolicy(msgspec.Struct, frozen=True):
@@ -176,10 +180,10 @@ def backend_name(profile_id: str, slot: int) -> str:
 
 def slot_of(backend: str) -> tuple[str, int]:
     """Profile id and slot number of a backend's name; `ValueError` if it isn't a slot's."""
-    profile_id, separator, slot = backend.partition(".")
-    if not separator or not slot.isdigit():
+    match = _BACKEND.fullmatch(backend)
+    if match is None:
         raise ValueError(f"{backend!r} is not the name of a slot")
-    return profile_id, int(slot)
+    return match["profile"], int(match["slot"])
 
 
 def placed(

@@ -162,18 +162,31 @@ def _occupied(found: _Found, known: Layout | None) -> dict[RouteKey, str]:
     for key, backend in sorted((known.slots if known else {}).items()):
         settle(key, backend)
     for backend, pairs in found.routing.items():
-        name, domain = pairs[0]
-        settle(RouteKey(_KINDS[name], domain.partition(".")[0]), backend)
+        for pair in pairs:
+            settle(_owner(*pair), backend)
     return occupied
 
 
 _KINDS = {HOSTS: RouteKind.HTTP, SNI: RouteKind.MONGODB}
 
 
+def _owner(name: str, domain: str) -> RouteKey:
+    """The route that a routing entry belongs to, wherever it points."""
+    return RouteKey(_KINDS[name], domain.partition(".")[0])
+
+
+def _own(key: RouteKey, backend: str, found: _Found) -> tuple[tuple[str, str], ...]:
+    """The routing entries of a backend that are its route's own."""
+    return tuple(pair for pair in found.routing.get(backend, ()) if _owner(*pair) == key)
+
+
 def _exists(backend: str, found: _Found) -> bool:
-    profile_id, _, slot = backend.partition(".")
+    try:
+        profile_id, slot = slot_of(backend)
+    except ValueError:
+        return False
     profile = found.profiles.get(profile_id)
-    return profile is not None and slot.isdigit() and int(slot) < found.running.pools[profile]
+    return profile is not None and slot < found.running.pools[profile]
 
 
 def _same(wanted: CompiledRoute, seen: CompiledRoute) -> bool:
@@ -195,7 +208,7 @@ def _as_found(
     A server that bears a wanted name but isn't as wanted is left out: so it gets corrected.
     """
     named = {server.name: server for server in wanted.servers} if wanted else {}
-    routing = tuple(found.routing.get(backend, ()))
+    routing = _own(key, backend, found)
     return CompiledRoute(
         key=key,
         profile=found.profiles[slot_of(backend)[0]],
@@ -232,10 +245,11 @@ def _strays(
     A resting backend's values and servers are still in use by its last streams.
     """
     owned = frozenset(occupied.values())
-    domains = {domain for backend in owned for _, domain in found.routing.get(backend, ())}
-    for backend, pairs in found.routing.items():
-        if backend not in owned:
-            yield from (DropEntry(name, domain) for name, domain in pairs)
+    kept = {pair for key, backend in occupied.items() for pair in _own(key, backend, found)}
+    domains = {domain for _, domain in kept}
+    for pairs in found.routing.values():
+        # Somebody else's backend included: its traffic would cross.
+        yield from (DropEntry(name, domain) for name, domain in pairs if (name, domain) not in kept)
     for domain in found.running.maps.get(FLAGS, {}):
         if domain not in domains:
             yield DropEntry(FLAGS, domain)

@@ -15,6 +15,19 @@ from frontserver.errors import TemplateError
 _WORD = re.compile(r"[A-Za-z0-9_.:/\[\]@+,=-]+")
 
 
+# What an expression in a template, or reading the file, may raise.
+_RENDERING = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
 def default_directory() -> Path:
     """Where our own templates are: in an installed package, else in a source checkout."""
     installed = Path(__file__).parents[1] / "_templates" / "haproxy"
@@ -65,7 +78,7 @@ class Templates:
         except jinja2.TemplateSyntaxError as error:
             where = error.filename or error.name or name
             raise TemplateError(str(error.message), file=where, line=error.lineno) from error
-        except (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except _RENDERING as error:
             file, line = _innermost_template(error, name)
             raise TemplateError(str(error), file=file, line=line) from error
 

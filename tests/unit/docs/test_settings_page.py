@@ -15,7 +15,8 @@ from tests.unit.docs.pages import page
 PAGE = page("docs/settings.md")
 NAMES = [f"FRONTSERVER_{name.upper()}" for name in Settings.__struct_fields__]
 _SECTION = re.compile(
-    r"^### (?P<name>\w+)\nDefault: (?P<default>.+?)\. Example: `(?P<example>[^`]+)`\n\n(?P<text>\S)",
+    r"^### (?P<name>\w+)\n"
+    r"Default: (?P<default>.+?)\. Example: `(?P<example>[^`]+)`\n\n(?P<text>\S)",
     re.MULTILINE,
 )
 SECTIONS = {match["name"]: match for match in _SECTION.finditer(PAGE.text)}
@@ -70,8 +71,8 @@ def test_the_example_file_is_accepted(tmp_path: Path) -> None:
 
     loaded = load({}, config=file)
 
-    assert "file" == loaded.backend
-    assert [80, 80] == [bind.port for bind in loaded.http_bind]
+    assert loaded.backend == "file"
+    assert [bind.port for bind in loaded.http_bind] == [80, 80]
 
 
 def _existing(name: str, directory: Path) -> Path:

@@ -17,6 +17,7 @@ from frontserver.errors import (
     ProxyUnavailableError,
     StorageError,
 )
+from frontserver.haproxy.check import rejection
 from frontserver.haproxy.master import MasterClient
 from frontserver.haproxy.process import HaproxyProcess
 from frontserver.haproxy.runtime import RuntimeClient
@@ -259,7 +260,7 @@ class FileBackend:
         # The conversation was with the worker that leaves.
         await self._runtime.close()
         if not result.success:
-            raise ConfigRejectedError(result.log.strip() or "the reload failed without a word")
+            raise rejection(result.log)
         if not await self._comes_to_run(generation):
             raise ProxyUnavailableError("HAProxy reloaded, but another configuration answers")
 

@@ -141,8 +141,11 @@ class Performer:
         path = f"{backend}/{name}"
         if cut:
             await self._ask(f"shutdown sessions server {path}", absent_is_fine=True)
-        (answer,) = await self._runtime.run([f"del server {path}"])
-        return "Server deleted." in answer or is_absent(answer)
+        try:
+            await self._ask(f"del server {path}", absent_is_fine=True)
+        except CommandRefusedError:
+            return False
+        return True
 
     async def _put_ca_file(self, name: str, pem: str) -> None:
         (answer,) = await self._runtime.run([f"new ssl ca-file {name}"])
