@@ -47,9 +47,9 @@ def mongod_binary() -> Path:
         pytest.skip(f"no mongod here: {error}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack(haproxy: Path) -> Iterator[NativeStack]:
-    """A stack shared by the tests of a module; each uses agents and names of its own."""
+    """A stack shared by all tests that break nothing; each uses agents and names of its own."""
     with NativeStack(haproxy=haproxy, https=True) as stack:
         yield stack
 

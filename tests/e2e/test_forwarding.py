@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from websockets.sync.client import connect
 
 from harness.origin import Origin
 from harness.stack import NativeStack
@@ -62,8 +63,6 @@ def test_repeated_forged_fields_never_pass(stack: NativeStack, site: str) -> Non
 
 def test_a_websocket_learns_the_same(stack: NativeStack, site: str) -> None:
     """The fields are set for upgrades too; the echo proves the connection works."""
-    from websockets.sync.client import connect
-
     with connect(stack.url(site, "/ws", scheme="ws"), proxy=None) as socket:
         socket.send("through")
         assert socket.recv(10) == "through"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from harness.errors import HarnessError
 from harness.frontserver import FrontServer
+from harness.polling import until
 from harness.stack import NativeStack
 
 MakeStack = Callable[..., NativeStack]
@@ -39,8 +41,15 @@ def test_a_second_haproxy_on_the_same_port_never_starts(stack: NativeStack, hapr
     second = FrontServer(stack.directory / "rival", haproxy=haproxy)
     second.environ["FRONTSERVER_HTTP_BIND"] = stack.front.environ["FRONTSERVER_HTTP_BIND"]
     try:
-        with pytest.raises(HarnessError, match=str(stack.front.http_port)):
-            second.start()
+        second.start(ready=False)
+        health = f"{second.api_url}/health/ready"
+
+        def told() -> bool:
+            answer = httpx.get(health, trust_env=False)
+            assert answer.status_code == 503
+            return str(stack.front.http_port) in answer.text
+
+        until("it says which port is taken", told, detail=second.tail)
         assert second.haproxy_pids() == ()
     finally:
         second.clean_up()

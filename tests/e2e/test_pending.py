@@ -65,6 +65,7 @@ def test_an_external_haproxy_may_restart_whenever_it_likes(
     """With the control plane there, and on its own from disk without it."""
     stack, proxy = external
     stack.front.start(ready=False)
+    until("there is a configuration to start with", (stack.front.config_dir / "current").exists)
     proxy.start()
     stack.front.wait_ready()
     agent = stack.registered("steady")

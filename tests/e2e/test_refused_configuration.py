@@ -94,7 +94,7 @@ def test_a_failed_route_blocks_nothing_that_comes_later(
 
     stack.front.kill()
     stack.front.kill_haproxy()
-    stack.front.start(ready=False)
+    stack.front.start()
     for name in ("before", "ordinary", "new"):
         assert stack.get(name).status_code == 200
     mended = agent.api.http("bad", origin.url, wait=20)

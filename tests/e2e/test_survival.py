@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from http.client import HTTPConnection
 from pathlib import Path
 
+import httpx
 import pytest
 from websockets.sync.client import connect
 
 from harness.origin import Origin
+from harness.polling import until
 from harness.stack import NativeStack, StackAgent
-from harness.traffic import Download
+from harness.traffic import Download, Load
 from tests.e2e.clients import mongo_client, owned_mongod, owner
 
 ROUTE_CHANGES = 20
@@ -21,6 +24,7 @@ def steady(stack: NativeStack) -> Origin:
     """The origin of the connections that must survive."""
     origin = stack.origin("steady")
     assert stack.registered("steady").api.http("steady", origin.url).status_code == 201
+    wait_for_disk(stack, "steady.apps.example.com")
     return origin
 
 
@@ -28,6 +32,16 @@ def steady(stack: NativeStack) -> Origin:
 def busy(stack: NativeStack) -> StackAgent:
     """An agent that keeps changing its routes."""
     return stack.registered("busy")
+
+
+def wait_for_disk(stack: NativeStack, domain: str) -> None:
+    """Wait until a reload by somebody else finds the route: it reads the disk, moments later."""
+    maps = stack.front.config_dir / "current" / "maps"
+    until(
+        f"{domain} is on disk",
+        lambda: any(domain in path.read_text() for path in maps.glob("*.map")),
+        quiet=(OSError,),
+    )
 
 
 def disturb(stack: NativeStack, busy: StackAgent, target: str) -> None:
@@ -40,6 +54,7 @@ def disturb(stack: NativeStack, busy: StackAgent, target: str) -> None:
         names = [f"busy-{number}-{turn}" for turn in range(ROUTE_CHANGES // RELOADS // 2)]
         for name in names:
             assert busy.api.http(name, target).json()["status"] == "active"
+            assert stack.get(name).status_code == 200, "the worker that serves now has it"
         if number % 2:
             workers.append(stack.front.reload_haproxy())
         else:
@@ -59,6 +74,7 @@ def test_a_mongodb_connection_survives(
     agent = stack.registered("survivor")
     mongod = owned_mongod(stack, agent)
     assert agent.api.mongodb(mongod.port).json()["status"] == "active"
+    wait_for_disk(stack, agent.domain)
     with mongo_client(stack, agent, maxPoolSize=1, retryReads=False, retryWrites=False) as client:
         connection = client.admin.command("hello")["connectionId"]
         client.fleet.log.insert_one({"_id": "before"})
@@ -88,11 +104,36 @@ def test_a_websocket_survives(stack: NativeStack, busy: StackAgent, steady: Orig
         assert socket.recv(10) == "after"
 
 
-def test_keep_alive_visitors_lose_no_request_in_reloads(stack: NativeStack, steady: Origin) -> None:
-    from harness.traffic import Load
+def test_an_idle_connection_is_still_answered_after_a_reload(
+    stack: NativeStack, steady: Origin
+) -> None:
+    """Visitors reuse a connection without asking first: the worker that leaves still answers."""
+    host = "steady.apps.example.com"
+    visitors = [HTTPConnection(host, stack.front.http_port, timeout=10) for _ in range(10)]
+    try:
+        for visitor in visitors:
+            assert _visit(visitor) == 200
+            visitor.auto_open = 0  # From here on the same connection, or an error.
+        leaving = stack.front.sockets.worker_pid()
+        assert stack.front.reload_haproxy() != leaving
+        assert [_visit(visitor) for visitor in visitors] == [200] * len(visitors)
+    finally:
+        for visitor in visitors:
+            visitor.close()
 
-    def visit(client: object) -> str | None:
-        answer = client.get(stack.url("steady"))  # type: ignore[attr-defined]
+
+def _visit(visitor: HTTPConnection) -> int:
+    visitor.request("GET", "/")
+    answer = visitor.getresponse()
+    answer.read()
+    return answer.status
+
+
+def test_visitors_lose_no_request_in_reloads(stack: NativeStack, steady: Origin) -> None:
+    """With connections kept and with new ones, all through five reloads."""
+
+    def visit(client: httpx.Client) -> str | None:
+        answer = client.get(stack.url("steady"))
         return None if answer.status_code == 200 else f"status {answer.status_code}"
 
     with Load(visit) as load:

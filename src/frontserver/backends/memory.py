@@ -59,7 +59,9 @@ class MemoryBackend:
         if self.down:
             raise ProxyUnavailableError("HAProxy doesn't answer")
         if self.running is None:
-            self._load(self.persisted or empty)
+            state = self.persisted or empty
+            await self.check(state)
+            self._load(state)
 
     async def observe(self) -> Running:
         return self._reach()
@@ -85,8 +87,15 @@ class MemoryBackend:
         del steps  # A dictionary is persisted whole.
         self.persisted = state
 
+    async def check(self, state: State) -> None:
+        for route in state.config.routes.values():
+            reason = self.refuses(route)
+            if reason is not None and route.key in state.layout.slots:
+                raise ConfigRejectedError(reason)
+
     async def reload(self, state: State, reasons: Sequence[ReloadReason]) -> None:
         self._reach()
+        await self.check(state)
         self._load(state)
         self.reloads.append(tuple(reasons))
 
@@ -105,10 +114,6 @@ class MemoryBackend:
         return self.running
 
     def _load(self, state: State) -> None:
-        for route in state.config.routes.values():
-            reason = self.refuses(route)
-            if reason is not None and route.key in state.layout.slots:
-                raise ConfigRejectedError(reason)
         self.running = materialise(state.config, state.layout)
         self.persisted = state
 

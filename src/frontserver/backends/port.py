@@ -59,6 +59,13 @@ class Backend(Protocol):
         """
         ...
 
+    async def check(self, state: State) -> None:
+        """Ask whether HAProxy would load this; changes nothing.
+
+        Raises `ConfigRejectedError` or `TemplateError`. A reload may still be refused afterwards.
+        """
+        ...
+
     async def reload(self, state: State, reasons: Sequence[ReloadReason]) -> None:
         """Load a whole configuration without a failed request.
 

@@ -206,7 +206,8 @@ def placed(
             slots[key] = backend
     for backend in dirty:
         profile_id, slot = slot_of(backend)
-        if profile_id in by_id and slot not in taken[profile_id]:
+        size = pools[by_id[profile_id]] if profile_id in by_id else 0
+        if slot < size and slot not in taken[profile_id]:
             resting[profile_id].add(slot)
     return Layout(
         pools=Map(

@@ -64,7 +64,8 @@ def materialise(config: CompiledConfig, layout: Layout) -> Running:
         if route is None:
             continue
         servers[slot] = {
-            server.name: RunningServer(server.address, server.port) for server in route.servers
+            server.name: RunningServer(server.address, server.port)
+            for server in known_servers(route)
         }
         for entry in entries(route, slot):
             maps[entry.map][entry.key] = entry.value
@@ -130,17 +131,18 @@ def adopt(desired: CompiledConfig, running: Running, known: Layout | None = None
 
     A route that runs exactly as desired is taken as such; another is described as it was found,
     so that `diff` against `desired` shows what to repair. `known` is where routes were put, if
-    that is remembered: without it a route with no routing entry left counts as gone.
+    that is remembered: without it a route with no routing entry left counts as gone. What runs
+    counts for more than what is remembered: HAProxy may have come back with older files.
     """
     found = _Found.index(running)
-    occupied = _occupied(found, known)
+    occupied = _occupied(desired, found, known)
     routes: dict[RouteKey, CompiledRoute | None] = {}
     for key, backend in occupied.items():
         wanted = desired.routes.get(key)
         seen = _as_found(key, backend, found, wanted)
         routes[key] = wanted if wanted is not None and _same(wanted, seen) else seen
     resting = known.resting() if known else frozenset()
-    strays = tuple(_strays(found, occupied, resting))
+    strays = tuple(_strays(desired, found, occupied, resting))
     dirty = resting | {action.backend for action in strays if isinstance(action, RetireServer)}
     frontends = desired.frontends
     if running.frontends != frontends.fingerprint:
@@ -149,21 +151,36 @@ def adopt(desired: CompiledConfig, running: Running, known: Layout | None = None
     return Adopted(config.with_routes(routes), placed(running.pools, occupied, dirty), strays)
 
 
-def _occupied(found: _Found, known: Layout | None) -> dict[RouteKey, str]:
-    """Who sits where: by memory, else by the routing maps. A backend has one owner."""
+def _occupied(desired: CompiledConfig, found: _Found, known: Layout | None) -> dict[RouteKey, str]:
+    """Who sits where: a backend has one owner, and a route one backend. Best evidence first."""
+    remembered = frozenset(known.slots.items() if known else ())
+    led = frozenset(
+        (_owner(name, domain), backend)
+        for backend, pairs in found.routing.items()
+        for name, domain in pairs
+    )
+
+    def evidence(claim: tuple[RouteKey, str]) -> int | None:
+        wanted = desired.routes.get(claim[0])
+        servers = found.running.servers.get(claim[1], {})
+        if claim in led and claim in remembered:
+            return 0
+        if wanted is not None and any(server.name in servers for server in wanted.servers):
+            return 1 if claim in led else 2
+        if claim in led:
+            return 3
+        # Whose servers these are, nobody knows; nothing new must lead to them.
+        return 4 if wanted is None or not servers else None
+
+    ranked = sorted(
+        (rank, claim) for claim in led | remembered if (rank := evidence(claim)) is not None
+    )
     occupied: dict[RouteKey, str] = {}
     taken: set[str] = set()
-
-    def settle(key: RouteKey, backend: str) -> None:
+    for _, (key, backend) in ranked:
         if key not in occupied and backend not in taken and _exists(backend, found):
             occupied[key] = backend
             taken.add(backend)
-
-    for key, backend in sorted((known.slots if known else {}).items()):
-        settle(key, backend)
-    for backend, pairs in found.routing.items():
-        for pair in pairs:
-            settle(_owner(*pair), backend)
     return occupied
 
 
@@ -206,6 +223,7 @@ def _as_found(
     """Describe what runs on a backend, so that every part of it can be kept or undone.
 
     A server that bears a wanted name but isn't as wanted is left out: so it gets corrected.
+    Where nothing leads yet, foreign servers are left out too: they go before anything does.
     """
     named = {server.name: server for server in wanted.servers} if wanted else {}
     routing = _own(key, backend, found)
@@ -215,7 +233,7 @@ def _as_found(
         servers=tuple(
             named.get(name) or UnknownServer(server.address, server.port, found_name=name)
             for name, server in sorted(found.running.servers.get(backend, {}).items())
-            if name not in named or _in_place(named[name], server)
+            if (_in_place(named[name], server) if name in named else routing or not wanted)
         ),
         routing=routing,
         flags=found.flags(routing),
@@ -237,14 +255,25 @@ class UnknownServer(Server, frozen=True):
         return self.found_name
 
 
+def known_servers(route: CompiledRoute) -> tuple[Server, ...]:
+    """The servers that can be written down: of one that was only found, the options are unknown.
+
+    Guessing them could mean plain text to a TLS origin.
+    """
+    return tuple(server for server in route.servers if not isinstance(server, UnknownServer))
+
+
 def _strays(
-    found: _Found, occupied: Mapping[RouteKey, str], resting: frozenset[str]
+    desired: CompiledConfig,
+    found: _Found,
+    occupied: Mapping[RouteKey, str],
+    resting: frozenset[str],
 ) -> Iterator[Action]:
     """What undoes everything that no route owns: entries first, then servers.
 
     A resting backend's values and servers are still in use by its last streams.
     """
-    owned = frozenset(occupied.values())
+    owned = {backend: key for key, backend in occupied.items()}
     kept = {pair for key, backend in occupied.items() for pair in _own(key, backend, found)}
     domains = {domain for _, domain in kept}
     for pairs in found.routing.values():
@@ -254,8 +283,22 @@ def _strays(
         if domain not in domains:
             yield DropEntry(FLAGS, domain)
     for backend, values in found.values.items():
-        if backend not in owned | resting:
+        if backend not in owned and backend not in resting:
             yield from (DropEntry(v.map, backend + v.suffix) for v in values)
     for backend, servers in found.running.servers.items():
-        if backend not in owned | resting and _exists(backend, found):
-            yield from (RetireServer(backend, name) for name in servers)
+        if backend in resting or not _exists(backend, found):
+            continue
+        names: Iterable[str] = servers
+        if backend in owned:
+            names = sorted(_strangers(backend, owned[backend], desired, found))
+        yield from (RetireServer(backend, name) for name in names)
+
+
+def _strangers(
+    backend: str, owner: RouteKey, desired: CompiledConfig, found: _Found
+) -> frozenset[str]:
+    """Servers that must go before an entry leads to their backend; see `_as_found`."""
+    wanted = desired.routes.get(owner)
+    if wanted is None or _own(owner, backend, found):
+        return frozenset()
+    return frozenset(found.running.servers[backend]) - {server.name for server in wanted.servers}

@@ -22,10 +22,27 @@ class StatusBoard:
         self._removed: OrderedDict[RouteKey, int] = OrderedDict()
         self._waiters: dict[RouteKey, set[asyncio.Future[None]]] = {}
         self._unsaved: dict[RouteKey, RouteStatus] = {}
+        self._suspended: str | None = None
 
     def get(self, key: RouteKey) -> RouteStatus:
         """The route's status; pending if nothing is known."""
-        return self._statuses.get(key, PENDING)
+        return self._now(self._statuses.get(key, PENDING))
+
+    def suspend(self, reason: str) -> None:
+        """HAProxy isn't there: no route is active, whatever was seen before."""
+        self._suspended = reason
+
+    def resume(self) -> None:
+        """HAProxy is there, and what was known of the routes holds again."""
+        if self._suspended is not None:
+            self._suspended = None
+            for key in self._waiters:
+                self._tell(key)
+
+    def _now(self, status: RouteStatus) -> RouteStatus:
+        if self._suspended is None or status.state != RouteState.ACTIVE:
+            return status
+        return msgspec.structs.replace(status, state=RouteState.PENDING, reason=self._suspended)
 
     def restore(self, statuses: dict[RouteKey, RouteStatus]) -> None:
         """Take over what an earlier process had found out, as pending until seen again."""
@@ -36,19 +53,19 @@ class StatusBoard:
 
     def set(self, key: RouteKey, status: RouteStatus) -> None:
         """Record a status; its health is kept unless the status brings one."""
+        self._removed.pop(key, None)
         known = self._statuses.get(key)
         if known is not None and status.health == Health.UNKNOWN:
             status = msgspec.structs.replace(status, health=known.health)
         if known == status:
             return
-        self._removed.pop(key, None)
         self._statuses[key] = status
         self._unsaved[key] = status
         self._tell(key)
 
     def set_health(self, key: RouteKey, health: Health) -> None:
         """Record what the origin's checks say."""
-        known = self.get(key)
+        known = self._statuses.get(key, PENDING)
         if known.health != health:
             self._statuses[key] = msgspec.structs.replace(known, health=health)
 
@@ -73,7 +90,7 @@ class StatusBoard:
 
     def counts(self) -> dict[str, int]:
         """How many routes are in each state."""
-        counts = Counter(status.state.value for status in self._statuses.values())
+        counts = Counter(self._now(status).state.value for status in self._statuses.values())
         return {state.value: counts[state.value] for state in RouteState}
 
     async def settle(self, key: RouteKey, revision: int, seconds: float) -> RouteStatus:
@@ -91,7 +108,7 @@ class StatusBoard:
         removed = self._removed.get(key)
         if removed is not None and removed >= revision:
             return RouteStatus(RouteState.ACTIVE, revision=removed)
-        status = self._statuses.get(key, PENDING)
+        status = self.get(key)
         if status.revision >= revision and status.state != RouteState.PENDING:
             return status
         return None

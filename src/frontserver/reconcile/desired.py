@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -11,15 +12,19 @@ from frontserver.model.status import RouteState, RouteStatus
 from frontserver.model.targets import TargetPolicy
 from frontserver.planning.compile import compile_route, named_hosts, unresolved_hosts
 from frontserver.planning.compiled import CompiledConfig, CompiledRoute
+from frontserver.planning.running import Running
+from frontserver.reconcile.recognition import addresses_in_use
 from frontserver.reconcile.resolution import Resolver
 from frontserver.storage.routes import StoredRoute
+
+logger = logging.getLogger(__name__)
 
 
 class DesiredState:
     """Keeps `config` in step with the stored routes, names and refusals that it is told of.
 
-    A route whose names don't resolve yet stays as it was. One that is forbidden, or that HAProxy
-    refused, is taken out and its status says why, until its owner changes it.
+    A route whose names don't resolve yet, or that HAProxy refused, stays as it was before its
+    owner changed it; one that is forbidden is taken out. Its status says why.
     """
 
     def __init__(self, config: CompiledConfig, resolver: Resolver, policy: TargetPolicy) -> None:
@@ -29,6 +34,7 @@ class DesiredState:
         self._policy = policy
         self._by_host: dict[str, set[RouteKey]] = defaultdict(set)
         self._refused: dict[RouteKey, tuple[int, str]] = {}
+        self._handed_over: set[RouteKey] = set()
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -50,6 +56,8 @@ class DesiredState:
             before = self.stored.get(key)
             self._index(key, before.route if before else None, stored.route)
             self.stored[key] = stored
+            if before is not None and stored.route is not None and _changes_hands(before, stored):
+                self._handed_over.add(key)
         return frozenset(
             host
             for stored in changed.values()
@@ -58,10 +66,36 @@ class DesiredState:
             if host not in self._resolver.problems
         )
 
+    def handed_over(self, keys: Iterable[RouteKey]) -> frozenset[RouteKey]:
+        """Those of the names that were removed and given away since HAProxy last heard of them.
+
+        Whatever runs under such a name may be its former owner's, and must go first.
+        """
+        return frozenset(self._handed_over.intersection(keys))
+
+    def doubt(self, keys: Iterable[RouteKey]) -> None:
+        """Nobody knows whose is what runs under these names."""
+        self._handed_over.update(keys)
+
+    def taken_over(self, key: RouteKey) -> None:
+        """Nothing of a former owner runs under this name any more."""
+        self._handed_over.discard(key)
+
     def forget(self, key: RouteKey) -> None:
         """The route was removed, and HAProxy has heard of it."""
         self.stored.pop(key, None)
         self._refused.pop(key, None)
+        self._handed_over.discard(key)
+
+    def recognise(self, running: Running) -> None:
+        """Take names to have the addresses that they run with, until they are looked up again.
+
+        So a restart disturbs nothing, however long the name servers take.
+        """
+        for stored in self.stored.values():
+            if stored.route is not None:
+                found = addresses_in_use(stored.route, running, self._resolver.addresses)
+                self._resolver.addresses.update(found)
 
     def refuse(self, key: RouteKey, reason: str) -> None:
         """HAProxy refused the route as it is stored now."""
@@ -88,7 +122,7 @@ class DesiredState:
             if stored is None or stored.route is None:
                 compiled[key] = None
                 continue
-            status, route = self._compile(stored.route, stored.revision)
+            status, route = self._try_to_compile(stored.route, stored.revision)
             if status is None:
                 compiled[key] = route
                 continue
@@ -97,6 +131,17 @@ class DesiredState:
             compiled[key] = before.routes.get(key) if keeps else None
         self.config = self.config.with_routes(compiled)
         return blocked
+
+    def _try_to_compile(
+        self, route: Route, revision: int
+    ) -> tuple[RouteStatus | None, CompiledRoute | None]:
+        try:
+            return self._compile(route, revision)
+        except Exception:
+            # One route must not stop all others, whatever is wrong with it.
+            logger.exception("route %s can't be compiled", route.key)
+            reason = "internal error; see the front server's log"
+            return RouteStatus(RouteState.FAILED, revision, reason), None
 
     def _compile(
         self, route: Route, revision: int
@@ -126,3 +171,9 @@ class DesiredState:
             if not self._by_host[host]:
                 del self._by_host[host]
                 self._resolver.forget([host])
+
+
+def _changes_hands(before: StoredRoute, after: StoredRoute) -> bool:
+    if before.route is None or after.route is None:
+        return True
+    return before.route.agent_id != after.route.agent_id

@@ -9,30 +9,30 @@ from frontserver.errors import ConfigRejectedError, TemplateError
 
 K = TypeVar("K")
 
-Load = Callable[[Sequence[K]], Awaitable[None]]
+Try = Callable[[Sequence[K]], Awaitable[None]]
 
 
-async def isolate(candidates: Sequence[K], load: Load[K]) -> dict[K, str]:
-    """Load all candidates that can be loaded; returns the others with HAProxy's reason.
+async def isolate(
+    candidates: Sequence[K], attempt: Try[K], error: ConfigRejectedError | TemplateError
+) -> dict[K, str]:
+    """Which candidates can't be loaded together with the others, each with HAProxy's reason.
 
-    `load` loads what runs plus the candidates it is given, and raises `ConfigRejectedError` or
-    `TemplateError` when refused. If it is refused without any, nobody here is to blame: that
-    error is raised. Halves, so that k culprits among n cost about k·log2(n) tries.
+    All together were refused for `error`. `attempt` tries what runs plus the candidates it is
+    given, and raises likewise when refused. If it is refused without any, nobody here is to
+    blame: that error is raised. Halves, so that k culprits among n cost about k·log2(n) tries.
+    The last attempt that wasn't refused held all candidates but those returned.
     """
-    try:
-        await load(candidates)
-    except (ConfigRejectedError, TemplateError) as error:
-        if not candidates:
-            raise
-        await load(())
-        return await _search(candidates, load, error)
-    return {}
+    await attempt(())
+    return await _search(candidates, [], attempt, error)
 
 
 async def _search(
-    candidates: Sequence[K], load: Load[K], error: ConfigRejectedError | TemplateError
+    candidates: Sequence[K],
+    accepted: list[K],
+    attempt: Try[K],
+    error: ConfigRejectedError | TemplateError,
 ) -> dict[K, str]:
-    """`candidates` together are refused for `error`; accepted ones stay loaded."""
+    """`candidates` beside `accepted` are refused for `error`; adds to `accepted` what isn't."""
     if len(candidates) == 1:
         reason = error.reason if isinstance(error, ConfigRejectedError) else str(error)
         return {candidates[0]: reason}
@@ -40,7 +40,9 @@ async def _search(
     refused: dict[K, str] = {}
     for half in (candidates[:middle], candidates[middle:]):
         try:
-            await load(half)
+            await attempt([*accepted, *half])
         except (ConfigRejectedError, TemplateError) as half_error:
-            refused |= await _search(half, load, half_error)
+            refused |= await _search(half, accepted, attempt, half_error)
+        else:
+            accepted += half
     return refused

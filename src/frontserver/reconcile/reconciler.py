@@ -5,35 +5,51 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
 from frontserver.backends.port import Backend, State
-from frontserver.errors import FrontServerError, ProxyUnavailableError, StorageError
+from frontserver.errors import (
+    CommandRefusedError,
+    ConfigRejectedError,
+    FrontServerError,
+    ProxyUnavailableError,
+    StorageError,
+    TemplateError,
+)
 from frontserver.model.routes import RouteKey
-from frontserver.model.status import Health, ProxyStatus, RouteState, RouteStatus
-from frontserver.planning.actions import Action
+from frontserver.model.status import PENDING, Health, ProxyStatus, RouteState, RouteStatus
 from frontserver.planning.compiled import Certificate, CompiledConfig
 from frontserver.planning.diff import RouteChange, diff
 from frontserver.planning.layout import Layout, PoolPolicy
-from frontserver.planning.plan import Plan, ReloadReason, RouteSteps, lay_out, plan
+from frontserver.planning.plan import ReloadReason, plan
 from frontserver.planning.running import Running, adopt
+from frontserver.reconcile.applied import Applied
+from frontserver.reconcile.backoff import Backoff
 from frontserver.reconcile.board import StatusBoard
 from frontserver.reconcile.desired import DesiredState
-from frontserver.reconcile.isolation import isolate
 from frontserver.reconcile.resolution import Resolver
 from frontserver.reconcile.source import RouteSource
+from frontserver.reconcile.upkeep import regularly
 
 logger = logging.getLogger(__name__)
 
+# What went wrong is known, and what HAProxy runs isn't in doubt because of it.
+_HARMLESS = (StorageError, ConfigRejectedError, TemplateError)
+
 
 class Timing(msgspec.Struct, frozen=True):
-    """Seconds between looks, and the bounds of the pause after a failure."""
+    """Seconds between looks, and the bounds of the pause after a failure.
+
+    What HAProxy refused is tried again every `refused` seconds: it may have been short of
+    something.
+    """
 
     drift: float = 10.0
     names: float = 15.0
+    refused: float = 300.0
     sweep: float = 0.5
     statuses: float = 1.0
     least_pause: float = 0.1
@@ -61,20 +77,24 @@ class Reconciler:
         self._desired = desired
         self._resolver = resolver
         self._policy = policy
+        self._applied = Applied(backend, policy, CompiledConfig(desired.config.frontends))
         self._certificates = certificates
         self._node = node
         self._timing = timing or Timing()
-        self._applied = State(CompiledConfig(desired.config.frontends), Layout())
         self._dirty: set[RouteKey] = set()
-        self._resting: dict[str, tuple[Action, ...]] = {}
         self._revision = 0
         self._applied_revision = 0
         self._woken = asyncio.Event()
         self._must_observe = True
         self._begun = False
         self._seen = False
+        self._version: str | None = None
+        self._unusable: tuple[Certificate, ...] = ()
         self._problem: str | None = "starting"
-        self._failures = 0
+        bounds = self._timing.least_pause, self._timing.most_pause
+        self._rounds = Backoff(*bounds, time.monotonic)
+        self._reloads = Backoff(*bounds, time.monotonic)
+        self._lookups: set[asyncio.Task[None]] = set()
         backend.on_change(self._process_changed)
 
     # --- what the services ask ---
@@ -108,11 +128,21 @@ class Reconciler:
 
     async def run(self) -> None:
         """Go on until cancelled. No error ends it: each is logged, and tried again later."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._loop())
-            group.create_task(self._follow_names())
-            group.create_task(self._look_for_drift())
-            group.create_task(self._remember_regularly())
+        timing = self._timing
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._loop())
+                group.create_task(regularly(timing.names, self._follow_names))
+                group.create_task(regularly(timing.drift, self._look_for_drift))
+                group.create_task(regularly(timing.refused, self._retry_refused))
+                group.create_task(regularly(timing.statuses, self.remember))
+        finally:
+            for task in self._lookups:
+                task.cancel()
+            try:
+                await self.remember()
+            except Exception:
+                logger.exception("the last statuses weren't stored")
 
     async def _loop(self) -> None:
         while True:
@@ -121,41 +151,55 @@ class Reconciler:
                 await self.step()
             except ProxyUnavailableError as error:
                 self._begun = False
-                await self._pause(error.message)
+                self.board.suspend(error.message)
+                self._failed(error, error.message)
             except StorageError as error:
-                await self._pause(error.message)
+                self._failed(error, error.message)
             except FrontServerError as error:
-                logger.error("%s", error)
-                await self._pause(str(error))
-            except Exception:
+                self._failed(error, str(error))
+            except Exception as error:
                 logger.exception("the reconciler met an unexpected error")
-                await self._pause("internal error; see the log")
+                self._failed(error, "internal error; see the log")
             else:
-                self._problem, self._failures = None, 0
-                await self._wait()
+                self.board.resume()
+                self._rounds.succeeded()
+                self._problem = self._reloads.problem
+            await self._wait()
 
     async def _wait(self) -> None:
-        seconds = self._timing.sweep if self._resting else None
+        """Until something is to be done. After a failure that isn't sooner than its pause."""
+        if self._rounds.problem is not None:
+            # Whatever is stored meanwhile may work, so it needn't wait for the whole pause.
+            await asyncio.sleep(min(self._timing.least_pause, self._rounds.remaining))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), seconds)
+            await asyncio.wait_for(self._woken.wait(), self._patience())
 
-    async def _pause(self, problem: str) -> None:
-        """Back off after a failure; what HAProxy runs must be asked again."""
-        if problem != self._problem:
-            logger.warning("HAProxy can't be brought in step: %s", problem)
+    def _patience(self) -> float | None:
+        """Seconds after which to look again, even if nothing happens."""
+        if self._rounds.problem is not None:
+            return self._rounds.remaining
+        due = [self._timing.sweep] if self._applied.anything_rests else []
+        if self._reloads.problem is not None:
+            due.append(self._reloads.remaining)
+        elif self._dirty:
+            due.append(self._timing.most_pause)
+        return min(due, default=None)
+
+    def _failed(self, error: Exception, problem: str) -> None:
+        """Back off; what HAProxy runs must be asked again, unless it can't have changed."""
+        if self._rounds.failed(problem):
+            logger.error("HAProxy can't be brought in step: %s", problem)
         self._problem = problem
-        self._must_observe = True
-        self._note_pending(problem)
-        ceiling = self._timing.least_pause * 2.0**self._failures
-        self._failures = min(self._failures + 1, 16)
-        seconds = min(self._timing.most_pause, ceiling) * random.uniform(0.5, 1.0)  # noqa: S311
-        await asyncio.sleep(seconds)
-
-    def _note_pending(self, problem: str) -> None:
+        if not isinstance(error, _HARMLESS):
+            self._must_observe = True
         for key in self._dirty:
-            revision = self._desired.revision_of(key)
-            if self.board.get(key).state != RouteState.FAILED:
-                self.board.set(key, RouteStatus(RouteState.PENDING, revision, problem))
+            self._note_pending(key, problem)
+
+    def _note_pending(self, key: RouteKey, problem: str) -> None:
+        known = self.board.get(key)
+        if known.state != RouteState.FAILED or known.revision < self._desired.revision_of(key):
+            # The revision stays the one that was dealt with last: see `_hear`.
+            self.board.set(key, RouteStatus(RouteState.PENDING, known.revision, problem))
 
     def _process_changed(self) -> None:
         self._must_observe = True
@@ -169,14 +213,20 @@ class Reconciler:
         if self._must_observe:
             await self._observe()
         await self._apply()
-        await self._sweep()
+        await self._applied.sweep()
         self._applied_revision = self._revision
 
     async def _hear(self) -> None:
         """Load what was stored since the last round: everything, the first time."""
         if self._revision == 0 and not self._desired.stored:
-            self.board.restore(dict(await self._source.load_statuses(self._node)))
+            statuses = await self._source.load_statuses(self._node)
             revision, changed = await self._source.snapshot()
+            self.board.restore({key: statuses[key] for key in changed if key in statuses})
+            self._desired.doubt(
+                key
+                for key, stored in changed.items()
+                if statuses.get(key, PENDING).revision != stored.revision
+            )
         else:
             revision, changed = await self._source.changes_since(self._revision)
         unknown = self._desired.take(changed)
@@ -186,12 +236,12 @@ class Reconciler:
         if unknown:
             # In the background: a slow name server holds up its own routes only.
             task = asyncio.create_task(self._resolve(unknown))
-            _BACKGROUND.add(task)
-            task.add_done_callback(_BACKGROUND.discard)
+            self._lookups.add(task)
+            task.add_done_callback(self._lookups.discard)
 
     def _set_certificates(self) -> None:
         certificates = self._certificates()
-        if certificates != self._desired.config.certificates:
+        if certificates not in (self._desired.config.certificates, self._unusable):
             self._desired.config = msgspec.structs.replace(
                 self._desired.config, certificates=certificates
             )
@@ -204,13 +254,14 @@ class Reconciler:
 
     async def _observe(self) -> None:
         """Ask HAProxy what it runs, and take that as the truth."""
-        first = not self._seen
+        # First: should HAProxy be replaced while we look, that is said anew.
+        self._must_observe, first = False, not self._seen
         running = await self._backend.observe()
         if first:
+            self._desired.recognise(running)
             self._desired.recompile(self._desired.stored, self._applied.config)
         found = adopt(self._desired.config, running, self._applied.layout)
-        if found.strays:
-            await self._backend.perform(found.strays)
+        await self._applied.clear(found.strays)
         drift = diff(found.config, self._applied.config)
         if not first and (drift or found.strays):
             logger.warning(
@@ -218,75 +269,97 @@ class Reconciler:
                 len(drift.routes),
                 len(found.strays),
             )
-        if first or drift or found.strays or found.layout.slots != self._applied.layout.slots:
-            self._applied = State(found.config, found.layout)
-            self._resting = {b: self._resting.get(b, ()) for b in found.layout.resting()}
-            await self._backend.persist(self._applied, None)
+        if first or drift or found.strays or not self._applied.looks_like(found):
+            await self._applied.adopted(found, known=running.frontends is not None)
         self._dirty |= {change.key for change in diff(found.config, self._desired.config).routes}
         if first:
             self._dirty |= set(self._desired.stored)
-        self._must_observe, self._seen = False, True
+            self._trust_what_is_wanted()
+            # Which ones an adopted HAProxy holds, nobody asks it.
+            await self._serve_certificates()
+        if self._version not in (None, self._backend.version):
+            await self._retry_refused()
+        self._seen, self._version = True, self._backend.version
         self._see_health(running)
+
+    def _trust_what_is_wanted(self) -> None:
+        """Whoever wants exactly what runs, owns it."""
+        wanted, runs = self._desired.config.routes, self._applied.config.routes
+        for key in self._desired.handed_over(runs):
+            if runs[key] == wanted.get(key):
+                self._desired.taken_over(key)
+
+    async def _serve_certificates(self) -> None:
+        """Have the wanted ones served; if HAProxy refuses, those before go on."""
+        if self._applied.config.frontends != self._desired.config.frontends:
+            return  # The reload brings them in.
+        try:
+            await self._applied.serve(self._desired.config.certificates)
+        except CommandRefusedError as error:
+            logger.error("the new certificate isn't served: %s", error)
+            self._unusable = self._desired.config.certificates
+            self._desired.config = msgspec.structs.replace(
+                self._desired.config, certificates=self._applied.config.certificates
+            )
 
     async def _apply(self) -> None:
         """Make the differences go away: at once what needs no reload, then the rest with one."""
-        dirty, self._dirty = self._dirty, set()
+        waiting, self._dirty = self._dirty, set()
         try:
-            blocked = self._desired.recompile(dirty, self._applied.config)
-            changes = diff(self._applied.config, self._desired.config, dirty)
+            waiting -= await self._evict(self._desired.handed_over(waiting))
+            blocked = self._desired.recompile(waiting, self._applied.config)
+            changes = diff(self._applied.config, self._desired.config, waiting)
             planned = plan(changes, self._applied.layout, self._policy)
             deferred = {change.key for change in planned.deferred}
-            refused = await self._take_steps(planned)
-            self._publish(dirty - deferred, blocked, refused)
+            if planned.certificates:
+                await self._serve_certificates()
+            refused = await self._applied.take(planned)
+            self._publish(waiting - deferred, blocked, refused)
+            waiting = deferred
+            if self._reloads.remaining and self._reloads.problem is not None:
+                self._dirty |= waiting
+                return
             if planned.reasons:
                 refused = await self._reload(planned.deferred, planned.reasons)
                 self._publish(deferred, blocked, refused)
+                waiting = set()
             if self._applied.layout.low(self._policy):
                 await self._reload((), (ReloadReason.POOL_REFILL,))
+            self._reloads.succeeded()
         except BaseException:
-            self._dirty |= dirty
+            self._dirty |= waiting
             raise
 
-    async def _take_steps(self, planned: Plan) -> Mapping[RouteKey, str]:
-        if not planned.steps and not planned.certificates:
-            return {}
-        await self._backend.perform(planned.certificates)
-        failed = await self._backend.apply(planned.steps)
-        layout = planned.layout
-        done: list[RouteSteps] = []
-        for step in planned.steps:
-            if step.key in failed:
-                layout = layout.revert(step.key, self._applied.layout.slots.get(step.key))
-                continue
-            done.append(step)
-            if step.vacated is not None:
-                self._resting[step.vacated] = step.afterwards
-        config = self._applied.config.with_routes({step.key: step.new for step in done})
-        if planned.certificates:
-            config = msgspec.structs.replace(config, certificates=self._desired.config.certificates)
-        self._applied = State(config, layout)
-        await self._backend.persist(self._applied, done)
-        return failed
+    async def _evict(self, keys: frozenset[RouteKey]) -> frozenset[RouteKey]:
+        """Take out what runs under names that were given away; returns those where it stays.
+
+        A route that can't be brought in yet must not leave its name to its former owner.
+        """
+        if not keys:
+            return keys
+        without = self._applied.config.with_routes(dict.fromkeys(keys))
+        changes = diff(self._applied.config, without, keys)
+        refused = await self._applied.take(plan(changes, self._applied.layout, self._policy))
+        for key in keys - refused.keys():
+            self._desired.taken_over(key)
+        for key, reason in refused.items():
+            self._try_again(key, reason)
+        return frozenset(refused)
+
+    def _try_again(self, key: RouteKey, reason: str) -> None:
+        """What is to go is still there."""
+        logger.error("HAProxy doesn't let go of route %s: %s", key, reason)
+        self._note_pending(key, reason)
+        self._dirty.add(key)
 
     async def _reload(
         self, deferred: Sequence[RouteChange], reasons: Sequence[ReloadReason]
-    ) -> dict[RouteKey, str]:
-        """Load everything anew; routes that HAProxy refuses are found and left out."""
-
-        async def load(keys: Sequence[RouteKey]) -> None:
-            chosen = [change for change in deferred if change.key in keys]
-            config = msgspec.structs.replace(
-                self._applied.config,
-                frontends=self._desired.config.frontends,
-                certificates=self._desired.config.certificates,
-            ).with_routes({change.key: change.new for change in chosen})
-            state = State(config, lay_out(self._applied.layout, chosen, self._policy))
-            logger.info("reloading HAProxy: %s", ", ".join(reasons))
-            await self._backend.reload(state, reasons)
-            self._applied = state
-            self._resting.clear()
-
-        return await isolate([change.key for change in deferred], load)
+    ) -> Mapping[RouteKey, str]:
+        try:
+            return await self._applied.reload(self._desired.config, deferred, reasons)
+        except Exception as error:
+            self._reloads.failed(str(error))
+            raise
 
     def _publish(
         self,
@@ -302,20 +375,14 @@ class Reconciler:
         for key in keys:
             revision = self._desired.revision_of(key)
             stored = self._desired.stored.get(key)
-            if stored is None or stored.route is None:
+            if (stored is None or stored.route is None) and key in refused:
+                self._try_again(key, refused[key])
+            elif stored is None or stored.route is None:
                 self.board.remove(key, revision)
                 self._desired.forget(key)
             else:
                 active = RouteStatus(RouteState.ACTIVE, revision)
                 self.board.set(key, statuses.get(key, active))
-
-    async def _sweep(self) -> None:
-        """Let slots serve again whose last stream has ended."""
-        idle = await self._backend.idle(tuple(self._resting))
-        for backend in sorted(idle & self._resting.keys()):
-            await self._backend.perform(self._resting.pop(backend))
-            layout = self._applied.layout.give_back(backend)
-            self._applied = msgspec.structs.replace(self._applied, layout=layout)
 
     async def remember(self) -> None:
         """Store the statuses that changed; they are about what runs, so they may be late."""
@@ -324,45 +391,44 @@ class Reconciler:
             return
         try:
             await self._source.save_statuses(self._node, unsaved)
-        except StorageError as error:
-            logger.warning("statuses couldn't be stored: %s", error)
+        except Exception as error:
             self.board.give_back_unsaved(unsaved)
-
-    async def _remember_regularly(self) -> None:
-        try:
-            while True:
-                await asyncio.sleep(self._timing.statuses)
-                await self.remember()
-        finally:
-            await self.remember()
+            if not isinstance(error, StorageError):
+                raise
+            logger.warning("statuses couldn't be stored: %s", error)
 
     # --- looks from time to time ---
 
     async def _look_for_drift(self) -> None:
-        while True:
-            await asyncio.sleep(self._timing.drift)
-            self._must_observe = True
+        self._must_observe = True
+        self.wake()
+
+    async def _retry_refused(self) -> None:
+        """What HAProxy refused may be possible now: another version, or room again."""
+        refused = self._desired.retry_refused()
+        self._dirty |= refused
+        if refused:
             self.wake()
 
     async def _follow_names(self) -> None:
-        while True:
-            await asyncio.sleep(self._timing.names)
-            await self._resolve(self._desired.hosts)
+        hosts = self._desired.hosts
+        troubled = hosts & self._resolver.problems.keys()
+        # Apart, so that the healthy ones don't wait for them.
+        await asyncio.gather(self._resolve(hosts - troubled), self._resolve(troubled))
 
     async def _resolve(self, hosts: Iterable[str]) -> None:
         changed = await self._resolver.refresh(hosts)
         if changed:
             self._dirty |= self._desired.keys_of(changed)
             self.wake()
+        # Whose last route went while they were looked up.
+        self._resolver.forget(set(hosts) - self._desired.hosts)
 
     def _see_health(self, running: Running) -> None:
         for key, backend in self._applied.layout.slots.items():
             route = self._applied.config.routes.get(key)
-            if route is None or route.profile.check == "none":
-                continue
-            servers = running.servers.get(backend, {})
-            up = any(server.up for server in servers.values())
-            self.board.set_health(key, Health.UP if up else Health.DOWN)
-
-
-_BACKGROUND: set[asyncio.Task[None]] = set()
+            health = Health.UNKNOWN
+            if route is not None and route.profile.check != "none":
+                servers = running.servers.get(backend, {}).values()
+                health = Health.UP if any(server.up for server in servers) else Health.DOWN
+            self.board.set_health(key, health)

@@ -8,47 +8,20 @@ compression and filters are refused or silently not applied there.
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterable, Iterator, Mapping
-
-import msgspec
+from collections.abc import Iterable, Mapping
 
 from frontserver.errors import ConfigRejectedError
+from frontserver.rendering.lines import split
 
-_SECTIONS = frozenset(
-    {
-        *("acme", "backend", "cache", "crt-store", "defaults", "fcgi-app", "frontend", "global"),
-        *("http-errors", "listen", "log-forward", "log-profile", "mailers", "peers", "program"),
-        *("resolvers", "ring", "traces", "userlist"),
-    }
-)
 _PROFILE = re.compile(r"p[0-9a-f]{12}")
 _SLOT = re.compile(r"p[0-9a-f]{12}\.[0-9]+")
 _SUSPECT = re.compile(
     r"\b(errorfiles|cache-use|cache-store|external-check|capture|compression|filter)\b"
 )
 _DIRECTIVES = frozenset({"errorfiles", "capture", "compression", "filter", "external-check"})
-_RULES = frozenset({"http-request", "http-response", "http-after-response", "tcp-request"})
-
-
-class _Line(msgspec.Struct, frozen=True):
-    file: str
-    number: int
-    section: tuple[str, ...]
-    words: tuple[str, ...]
-
-
-def words(line: str) -> tuple[str, ...]:
-    """A line's words as HAProxy counts them (configuration manual, section 2.2).
-
-    Quoted and escaped blanks don't separate, and a comment doesn't count.
-    """
-    if not any(character in line for character in "\"'\\"):
-        return tuple(line.partition("#")[0].split())
-    try:
-        return tuple(shlex.split(line, comments=True))
-    except ValueError:  # A quote that isn't closed: HAProxy will refuse it.
-        return tuple(line.split())
+_RULES = frozenset(
+    {"http-request", "http-response", "http-after-response", "tcp-request", "declare"}
+)
 
 
 def check_red_list(texts: Mapping[str, str]) -> None:
@@ -58,7 +31,7 @@ def check_red_list(texts: Mapping[str, str]) -> None:
     """
     if not any(_SUSPECT.search(text) for text in texts.values()):
         return
-    lines = list(_lines(texts))
+    lines = list(split(texts))
     defaults = _profiles_and_their_parents({line.section for line in lines})
     for line in lines:
         kind, name = (*line.section, "", "")[:2]
@@ -75,17 +48,6 @@ def check_red_list(texts: Mapping[str, str]) -> None:
                 file=line.file,
                 line=line.number,
             )
-
-
-def _lines(texts: Mapping[str, str]) -> Iterator[_Line]:
-    """Every line with words, under its section; a section's first line has none."""
-    for file, text in sorted(texts.items()):
-        section: tuple[str, ...] = ()
-        for number, line in enumerate(text.split("\n"), start=1):
-            found = words(line)
-            if found and found[0] in _SECTIONS:
-                section, found = found, ()
-            yield _Line(file, number, section, found)
 
 
 def _profiles_and_their_parents(sections: Iterable[tuple[str, ...]]) -> frozenset[str]:

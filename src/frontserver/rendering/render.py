@@ -19,7 +19,7 @@ from frontserver.planning.compiled import (
     Profile,
 )
 from frontserver.planning.layout import Layout, Pool, backend_name, slot_of
-from frontserver.planning.running import entries
+from frontserver.planning.running import entries, known_servers
 from frontserver.planning.serverline import arguments
 from frontserver.rendering.templates import Templates
 
@@ -121,7 +121,8 @@ def _frontend_values(frontends: Frontends) -> dict[str, Any]:
 def _servers(route: CompiledRoute | None) -> list[dict[str, str]]:
     if route is None:
         return []
-    return [{"name": server.name, "arguments": arguments(server)} for server in route.servers]
+    servers = known_servers(route)
+    return [{"name": server.name, "arguments": arguments(server)} for server in servers]
 
 
 def map_line(key: str, value: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import jinja2
@@ -52,18 +53,18 @@ class Templates:
 
     An overriding template reaches the one it replaces as `{% extends "default/NAME" %}` or
     `{% include "default/NAME" %}`. Files under `custom/` are included at marked points.
+    All `*.j2` files are read here and now: one that is being edited never gets into a reload, and
+    what is rendered is what `fingerprint` is about. Raises `TemplateError` for unreadable ones.
     """
 
     def __init__(self, override: Path | None = None, *, directory: Path | None = None) -> None:
-        base = directory or default_directory()
-        self._directories = [override, base] if override else [base]
-        ours = jinja2.FileSystemLoader(base)
-        loaders: list[jinja2.BaseLoader] = [jinja2.PrefixLoader({"default": ours}), ours]
-        if override:
-            loaders.insert(0, jinja2.FileSystemLoader(override))
+        ours = _read(directory or default_directory())
+        theirs = _read(override) if override else {}
+        self._read = (theirs, ours)
+        found = {f"default/{name}": source for name, source in ours.items()} | ours | theirs
         # Autoescape is for HTML; `word` is the wall here.
         self._environment = jinja2.Environment(  # noqa: S701
-            loader=jinja2.ChoiceLoader(loaders),
+            loader=jinja2.FunctionLoader(found.get),
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -85,11 +86,26 @@ class Templates:
     def fingerprint(self) -> str:
         """A hash of all template files, by which a change of a template is noticed."""
         digest = hashlib.sha256()
-        for directory in self._directories:
-            for path in sorted(directory.rglob("*.j2")):
-                digest.update(str(path.relative_to(directory)).encode() + b"\0")
-                digest.update(path.read_bytes() + b"\0")
+        for sources in self._read:
+            for name, (text, _, _) in sorted(sources.items()):
+                digest.update(f"{name}\0{text}\0".encode())
+            digest.update(b"\0")
         return digest.hexdigest()[:16]
+
+
+# Text, file name, and whether it is up to date: always.
+_Source = tuple[str, str, Callable[[], bool]]
+
+
+def _read(directory: Path) -> dict[str, _Source]:
+    sources: dict[str, _Source] = {}
+    for path in sorted(directory.rglob("*.j2")):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TemplateError(f"it can't be read: {error}", file=str(path)) from error
+        sources[path.relative_to(directory).as_posix()] = (text, str(path), lambda: True)
+    return sources
 
 
 def _innermost_template(error: Exception, name: str) -> tuple[str, int | None]:

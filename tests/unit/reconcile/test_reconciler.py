@@ -151,8 +151,8 @@ async def test_when_everything_is_refused_no_route_is_blamed() -> None:
     assert world.reconciler.status(http().key).state == PENDING
 
     broken = False
-    await world.reconciler.step()
-    assert world.reconciler.status(http().key).state == ACTIVE
+    async with world.running() as reconciler:
+        await until(lambda: reconciler.status(http().key).state == ACTIVE)
 
 
 async def test_routes_posted_while_haproxy_is_down_wait_and_then_go_live() -> None:
@@ -295,6 +295,7 @@ async def test_a_renewed_certificate_is_served_without_a_reload() -> None:
     world.certificates = (Certificate(HTTPS_CERTIFICATE, "old"),)
     await world.reconciler.step()
     world.certificates = (Certificate(HTTPS_CERTIFICATE, "new"),)
+    world.backend.performed.clear()
 
     await world.reconciler.step()
 

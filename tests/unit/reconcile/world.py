@@ -11,7 +11,7 @@ from frontserver.errors import StorageError
 from frontserver.model.routes import Route, RouteKey
 from frontserver.model.status import RouteState, RouteStatus
 from frontserver.model.targets import TargetPolicy
-from frontserver.planning.compiled import Certificate, CompiledConfig
+from frontserver.planning.compiled import Certificate, CompiledConfig, Frontends
 from frontserver.planning.layout import PoolPolicy
 from frontserver.reconcile.desired import DesiredState
 from frontserver.reconcile.reconciler import Reconciler, Timing
@@ -19,7 +19,7 @@ from frontserver.reconcile.resolution import Resolver
 from frontserver.storage.routes import StoredRoute
 from tests.unit.planning.routes import FRONTENDS, POLICY
 
-QUICK = Timing(drift=3600, names=3600, sweep=0.01, least_pause=0.001, most_pause=0.01)
+QUICK = Timing(drift=3600, names=3600, refused=3600, sweep=0.01, least_pause=0.001, most_pause=0.01)
 
 
 class ListSource:
@@ -81,10 +81,10 @@ class World:
         self.timing = timing
         self.reconciler = self.again()
 
-    def again(self) -> Reconciler:
+    def again(self, frontends: Frontends = FRONTENDS) -> Reconciler:
         """A new reconciler over the same HAProxy and the same rows, as after a restart."""
         self.resolver = Resolver(self._lookup)
-        desired = DesiredState(CompiledConfig(FRONTENDS), self.resolver, TargetPolicy())
+        desired = DesiredState(CompiledConfig(frontends), self.resolver, TargetPolicy())
         self.reconciler = Reconciler(
             self.backend,
             self.source,

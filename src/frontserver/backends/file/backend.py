@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from frontserver.backends.file.generations import Generations, Manifest
 from frontserver.backends.file.mirror import Mirror
 from frontserver.backends.file.performer import Performer
@@ -14,8 +16,8 @@ from frontserver.backends.port import State
 from frontserver.errors import (
     CommandRefusedError,
     ConfigRejectedError,
+    FrontServerError,
     ProxyUnavailableError,
-    StorageError,
 )
 from frontserver.haproxy.check import rejection
 from frontserver.haproxy.master import MasterClient
@@ -27,8 +29,8 @@ from frontserver.planning.compiled import MAPS, CompiledConfig
 from frontserver.planning.layout import backend_name
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running, RunningServer
-from frontserver.rendering.invariants import check_invariants
-from frontserver.rendering.render import Renderer
+from frontserver.rendering.invariants import check_invariants, check_reloadable
+from frontserver.rendering.render import FRONTENDS, GLOBAL, PROFILES, Renderer
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ class FileBackend:
         self._flushing: asyncio.Task[None] | None = None
         self._version: str | None = None
         self._worker: int | None = None
+        self._empty: State | None = None
         self._frame: CompiledConfig | None = None
 
     @property
@@ -79,10 +82,8 @@ class FileBackend:
     async def start(self, empty: State) -> None:
         await asyncio.to_thread(self._generations.prepare)
         if self._generations.current() is None:
-            generation = await self._write(empty)
-            await self._check_or_discard(generation)
-            await asyncio.to_thread(self._generations.promote, generation)
-        self._frame = empty.config
+            await self._promote_new(empty)
+        self._empty, self._frame = empty, empty.config
         try:
             await self._process.ensure_running(self._before_start)
         except ProxyUnavailableError:
@@ -90,53 +91,81 @@ class FileBackend:
             await asyncio.to_thread(self._reframe)
             raise
 
+    async def _promote_new(self, state: State) -> None:
+        generation = await self._write(state)
+        await self._check_or_discard(generation)
+        await asyncio.to_thread(self._generations.promote, generation)
+
     async def _before_start(self) -> None:
-        """See to it that HAProxy finds a configuration that it will load."""
-        await self._mirror.flush()
-        await asyncio.to_thread(self._reframe)
-        current = self._generations.current()
-        if current is None:
-            raise ConfigRejectedError("there is no configuration to start with")
+        """See to it that HAProxy finds a configuration that it will load.
+
+        That is the current one, else the last good one, else a new one of what is known.
+        """
         try:
-            await self._check(current)
+            await self._mirror.flush()
+            await asyncio.to_thread(self._reframe)
+        except FrontServerError as error:
+            logger.error("%s; HAProxy starts with what is on disk", error)
+        current = self._generations.current()
+        last_good = self._generations.before(current) if current else None
+        for generation in (current, last_good):
+            if generation is not None and await self._is_good(generation):
+                if generation != current:
+                    await asyncio.to_thread(self._generations.promote, generation)
+                return
+        state = self._mirror.state or self._empty
+        if state is None:
+            raise ConfigRejectedError("there is no configuration to start with")
+        await self._promote_new(state)
+
+    async def _is_good(self, generation: Path) -> bool:
+        if self._generations.manifest(generation.name) is None:
+            logger.error("the configuration %s is gone or damaged", generation)
+            return False
+        try:
+            await self._check(generation)
         except ConfigRejectedError as error:
-            last_good = self._generations.before(current)
-            if last_good is None:
-                raise
-            logger.error("%s; starting with the last good configuration instead", error)
-            await self._check(last_good)
-            await asyncio.to_thread(self._generations.promote, last_good)
+            logger.error("%s; HAProxy won't start with %s", error, generation)
+            return False
+        return True
 
     def _reframe(self) -> None:
         """Give a stopped HAProxy's configuration the listeners that are set now."""
         current, frame = self._generations.current(), self._frame
         if current is None or frame is None:
             return
+        frontends = frame.frontends
         manifest = self._generations.manifest(current.name)
-        if manifest is None or manifest.frontends == frame.frontends.fingerprint:
+        if manifest is None or manifest.frontends == frontends.fingerprint:
             return
         name = self._generations.next_name()
-        files = {
-            str(path.relative_to(current)): path.read_text()
-            for path in current.rglob("*")
-            if path.is_file() and path.suffix in {".cfg", ".map", ".pem"}
-        }
-        files |= self._renderer.frame(frame.frontends, generation=name)
-        files |= {certificate.name: certificate.pem for certificate in frame.certificates}
+        same = manifest.templates == frontends.templates
+        # Slots of another template stay as they are, so the next look finds a difference.
+        fresh = msgspec.structs.replace(
+            manifest, frontends=frontends.fingerprint if same else "of mixed templates"
+        )
+        files = self._generations.read(current)
+        files |= self._renderer.frame(frontends, generation=fresh.label(name))
+        files[PROFILES] = self._renderer.profiles(frontends, (p for p, _ in manifest.pools))
+        files |= self._renderer.certificates(frame)
         check_invariants(files)
-        fresh = Manifest(frame.frontends.fingerprint, manifest.pools)
         self._generations.promote(self._generations.write(name, files, fresh))
 
     async def observe(self) -> Running:
         info = await self._runtime.info()
         self._version = info.version
-        if info.pid != self._worker:
-            self._worker = info.pid
+        if self._worker not in (None, info.pid):
             self._performer.forget_leaving()
-        manifest = self._generations.manifest(info.description.removeprefix(_PREFIX))
-        if manifest is None:
+        self._worker = info.pid
+        loaded = self._loaded(info.description)
+        if loaded is None:
             logger.warning("HAProxy runs a configuration that isn't here; it will be replaced")
             return Running(frontends=None, pools={}, servers={}, maps={})
+        generation, manifest = loaded
+        if generation != self._generations.current():
+            # A reload was interrupted. What follows on disk is what runs.
+            logger.warning("HAProxy runs %s: that is the current one again", generation)
+            await asyncio.to_thread(self._generations.promote, generation)
         servers = await self._servers(manifest)
         maps = {name: dict(reversed(await self._runtime.map_entries(name))) for name in MAPS}
         return Running(
@@ -145,6 +174,15 @@ class FileBackend:
             servers=servers,
             maps=maps,
         )
+
+    def _loaded(self, description: str) -> tuple[Path, Manifest] | None:
+        """The generation that a worker has loaded, by its description, if it is here."""
+        label = description.removeprefix(_PREFIX)
+        name = label.partition("-")[0]
+        manifest = self._generations.manifest(name) if name.isdigit() else None
+        if manifest is None or manifest.label(name) != label:
+            return None
+        return self._generations.path(name), manifest
 
     async def _servers(self, manifest: Manifest) -> dict[str, dict[str, RunningServer]]:
         found = await self._runtime.server_states(None)
@@ -185,7 +223,11 @@ class FileBackend:
         idle = frozenset([backend for backend in backends if await self._is_idle(backend)])
         if idle and self._mirror.is_behind:
             # Another route may take the slot next: disk must not know both at once.
-            await self._mirror.flush()
+            try:
+                await self._mirror.flush()
+            except FrontServerError as error:
+                logger.error("%s; emptied slots aren't used again until then", error)
+                return frozenset()
         return idle
 
     async def _is_idle(self, backend: str) -> bool:
@@ -213,17 +255,25 @@ class FileBackend:
             await asyncio.sleep(delay)
             try:
                 await self._mirror.flush()
-            except StorageError as error:
-                logger.error("%s", error)
+            except FrontServerError as error:
+                if delay != _FLUSH_RETRY:
+                    logger.error("%s; it is tried again until it works", error)
                 delay = _FLUSH_RETRY
 
     # --- reloads ---
+
+    async def check(self, state: State) -> None:
+        generation = await self._write(state)
+        try:
+            await self._check_or_discard(generation, self._generations.current())
+        finally:
+            await asyncio.to_thread(self._generations.discard, generation)
 
     async def reload(self, state: State, reasons: Sequence[ReloadReason]) -> None:
         await self._mirror.flush()
         before = self._generations.current()
         generation = await self._write(state)
-        await self._check_or_discard(generation)
+        await self._check_or_discard(generation, before)
         await asyncio.to_thread(self._generations.promote, generation)
         try:
             await self._switch_to(generation)
@@ -232,6 +282,7 @@ class FileBackend:
                 await asyncio.to_thread(self._generations.promote, before)
                 await asyncio.to_thread(self._generations.discard, generation)
             raise
+        self._frame = state.config
         self._mirror.loaded(state)
         self._performer.forget_leaving()
         await asyncio.to_thread(self._generations.prune)
@@ -242,18 +293,26 @@ class FileBackend:
 
     def _write_blocking(self, state: State) -> Path:
         name = self._generations.next_name()
-        files = self._renderer.everything(state.config, state.layout, generation=name)
-        check_invariants(files)
         pools = tuple((pool.profile, pool.size) for _, pool in sorted(state.layout.pools.items()))
-        manifest = Manifest(state.config.frontends.fingerprint, pools)
+        frontends = state.config.frontends
+        manifest = Manifest(frontends.fingerprint, pools, frontends.templates)
+        files = self._renderer.everything(
+            state.config, state.layout, generation=manifest.label(name)
+        )
+        check_invariants(files)
         return self._generations.write(name, files, manifest)
 
-    async def _check_or_discard(self, generation: Path) -> None:
+    async def _check_or_discard(self, generation: Path, running: Path | None = None) -> None:
         try:
+            if running is not None:
+                check_reloadable(*map(self._frame_of, (running, generation)))
             await self._check(generation)
         except BaseException:
             await asyncio.to_thread(self._generations.discard, generation)
             raise
+
+    def _frame_of(self, generation: Path) -> dict[str, str]:
+        return self._generations.read(generation, GLOBAL, FRONTENDS, PROFILES)
 
     async def _switch_to(self, generation: Path) -> None:
         result = await self._master.reload()
@@ -279,13 +338,17 @@ class FileBackend:
         except ProxyUnavailableError:
             return False
         self._worker = info.pid
-        return info.description == _PREFIX + generation.name
+        loaded = self._loaded(info.description)
+        return loaded is not None and loaded[0] == generation
 
     async def close(self) -> None:
         if self._flushing is not None:
             self._flushing.cancel()
             await asyncio.wait({self._flushing})
-        if self._mirror.is_behind:
-            await self._mirror.flush()
+        try:
+            if self._mirror.is_behind:
+                await self._mirror.flush()
+        except FrontServerError as error:
+            logger.error("%s; HAProxy goes on, but its files are behind", error)
         await self._process.close()
         await self._runtime.close()

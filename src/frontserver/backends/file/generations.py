@@ -19,17 +19,28 @@ from pathlib import Path
 import msgspec
 
 from frontserver.errors import StorageError
-from frontserver.planning.compiled import Profile
+from frontserver.planning.compiled import Profile, digest
 
 MANIFEST = "manifest.json"
 _KEPT = 2
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a generation holds, to recognise a HAProxy that has loaded it."""
+    """What a generation holds, to recognise a HAProxy that has loaded it.
+
+    `frontends` and `templates` are fingerprints.
+    """
 
     frontends: str
     pools: tuple[tuple[Profile, int], ...]
+    templates: str = ""
+
+    def label(self, name: str) -> str:
+        """What HAProxy calls the generation `name`, if this is what that generation holds.
+
+        A name alone may come back, when somebody has emptied the directory.
+        """
+        return f"{name}-{digest(self, 8)}"
 
 
 class Generations:
@@ -38,6 +49,7 @@ class Generations:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._directory = root / "generations"
+        self._newest = 0
         self.current_link = root / "current"
 
     def prepare(self) -> None:
@@ -56,8 +68,9 @@ class Generations:
 
     def next_name(self) -> str:
         """The name of a new generation, greater than all there are."""
-        numbers = [int(p.name) for p in self._directory.iterdir() if p.name.isdigit()]
-        return f"{max(numbers, default=0) + 1:06d}"
+        # Those that were discarded count too: HAProxy may come to run one after all.
+        self._newest = max([self._newest, *(int(path.name) for path in self._all())]) + 1
+        return f"{self._newest:06d}"
 
     def path(self, name: str) -> Path:
         """Where the generation of this name is, or would be."""
@@ -77,7 +90,11 @@ class Generations:
         base = self.current()
         draft = target.with_suffix(".tmp")
         with _storage(name):
-            for directory in {draft, *((draft / file).parent for file in files)}:
+            if draft.exists():
+                # What an attempt left that failed: its files may be links to those in use.
+                shutil.rmtree(draft)
+            # Parents first: those that `mkdir` makes on its way have another mode.
+            for directory in sorted({draft, *((draft / file).parent for file in files)}):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for file, text in files.items():
                 _share_or_write(base / file if base else None, draft / file, text.encode())
@@ -87,6 +104,16 @@ class Generations:
             draft.rename(target)
             _sync_directory(self._directory)
         return target
+
+    def read(self, generation: Path, *names: str) -> dict[str, str]:
+        """The texts of a generation by file name; of all its files without `names`."""
+        with _storage(generation.name):
+            paths = [generation / name for name in names] or generation.rglob("[!.]*")
+            return {
+                str(path.relative_to(generation)): path.read_text(errors="replace")
+                for path in paths
+                if path.suffix in {".cfg", ".map", ".pem"} and path.is_file()
+            }
 
     def replace(self, file: str, text: str) -> None:
         """Replace one file of the current generation; HAProxy reads it when it starts next."""
@@ -117,17 +144,19 @@ class Generations:
     def prune(self) -> None:
         """Keep the current generation and the good one before it."""
         current = self.current()
-        names = sorted(p for p in self._directory.iterdir() if p.name.isdigit())
-        for path in names[:-_KEPT]:
+        for path in self._all()[:-_KEPT]:
             if path != current:
                 self.discard(path)
 
     def before(self, generation: Path) -> Path | None:
         """The newest generation older than this one: the last known good."""
-        older = [
-            p for p in self._directory.iterdir() if p.name.isdigit() and p.name < generation.name
-        ]
-        return max(older, default=None)
+        return max((p for p in self._all() if p.name < generation.name), default=None)
+
+    def _all(self) -> list[Path]:
+        with _storage("list"):
+            if not self._directory.is_dir():
+                return []
+            return sorted(p for p in self._directory.iterdir() if p.name.isdigit())
 
 
 @contextmanager

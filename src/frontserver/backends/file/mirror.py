@@ -6,16 +6,19 @@ HAProxy must come back with the same state after a crash or a reboot, without us
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import ParamSpec
 
 from frontserver.backends.file.generations import Generations
 from frontserver.backends.port import State
 from frontserver.planning.actions import Action, DropEntry, PutCaFile, PutEntry
-from frontserver.planning.compiled import MAPS, CompiledRoute
+from frontserver.planning.compiled import MAPS, ROUTING, CompiledRoute
 from frontserver.planning.layout import slot_of
 from frontserver.planning.plan import RouteSteps
 from frontserver.planning.running import materialise
 from frontserver.rendering.render import SHARD_SLOTS, Renderer, map_line, shard_name
+
+P = ParamSpec("P")
 
 
 class Mirror:
@@ -86,18 +89,28 @@ class Mirror:
         self._texts[name] = pem
 
     @property
+    def state(self) -> State | None:
+        """What runs, as far as it was told."""
+        return self._state
+
+    @property
     def is_behind(self) -> bool:
         return bool(self._behind or self._maps_behind or self._texts)
 
     async def flush(self) -> None:
-        """Write what is behind; certificates before what refers to them."""
+        """Write what is behind; what can't be written stays behind.
+
+        Raises `StorageError` and `TemplateError`.
+        """
         async with self._lock:
-            files = self._take()
+            shards, maps, texts = self._behind, self._maps_behind, self._texts
+            self._behind, self._maps_behind, self._texts = set(), set(), {}
             try:
-                await asyncio.to_thread(self._write, files)
+                await _to_its_end(self._write, texts | self._render(shards, maps))
             except BaseException:
-                if self._state is not None:
-                    self.doubt(self._state)
+                self._behind |= shards
+                self._maps_behind |= maps
+                self._texts = texts | self._texts
                 raise
 
     def _model(self, state: State) -> None:
@@ -114,21 +127,32 @@ class Mirror:
         profile_id, slot = slot_of(backend)
         self._behind.add((profile_id, slot // SHARD_SLOTS))
 
-    def _take(self) -> dict[str, str]:
-        """Render what is behind and take it as written."""
-        files, self._texts = self._texts, {}
+    def _render(self, shards: Iterable[tuple[str, int]], maps: Iterable[str]) -> dict[str, str]:
+        """In the order to write: whatever makes a route reachable comes last."""
+        files: dict[str, str] = {}
         pools = self._state.layout.pools if self._state else {}
-        for profile_id, shard in sorted(self._behind):
+        for profile_id, shard in sorted(shards):
             if profile_id in pools:
                 text = self._renderer.shard(pools[profile_id], shard, self._routes)
                 files[shard_name(profile_id, shard)] = text
-        for name in sorted(self._maps_behind):
+        for name in sorted(maps, key=lambda name: (name in ROUTING, name)):
             lines = (map_line(key, value) for key, value in sorted(self._maps[name].items()))
             files[name] = "".join(lines)
-        self._behind.clear()
-        self._maps_behind.clear()
         return files
 
     def _write(self, files: dict[str, str]) -> None:
         for name, text in files.items():
             self._generations.replace(name, text)
+
+
+async def _to_its_end(work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Run `work` in a thread; when cancelled, wait for it all the same.
+
+    A thread can't be called back, and two of them must not write the same files.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise

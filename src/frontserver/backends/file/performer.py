@@ -26,6 +26,8 @@ from frontserver.planning.compiled import Server
 from frontserver.planning.plan import RouteSteps
 from frontserver.planning.serverline import arguments
 
+_REMOVALS = (RetireServer, CutServer)
+
 
 class Performer:
     """Carries out actions on one HAProxy. One caller at a time."""
@@ -45,19 +47,24 @@ class Performer:
         self._leaving.clear()
 
     async def take(self, step: RouteSteps) -> None:
-        """All actions of a step, then a look whether they took effect.
+        """All actions of a step, with a look whether they took effect before old servers go.
 
         Raises `CommandRefusedError`; by then whatever was begun is undone.
         """
         done: list[Action] = []
         try:
             for action in step.actions:
-                done.append(action)
-                await self.perform(action)
+                if not isinstance(action, _REMOVALS):
+                    done.append(action)
+                    await self.perform(action)
             await self._verify(step)
         except CommandRefusedError:
             await self._undo(done)
             raise
+        for action in step.actions:
+            # There is no way back from these.
+            if isinstance(action, _REMOVALS):
+                await self.perform(action)
 
     async def perform(self, action: Action) -> None:
         """One action; raises `CommandRefusedError` or `ProxyUnavailableError`."""

@@ -66,13 +66,25 @@ class Story:
         key = await self._invited(settings)
         client = stack.enter_context(Client(api, AGENT, key=key))
         registered = await asyncio.to_thread(client.register, "demo host")
-        self._say("The agent registers", "POST /api/agents/register", registered.message)
+        self._say(
+            "The agent registers",
+            "POST /api/agents/register",
+            f"{registered.message}; its address is {registered.target_ip}",
+            f"a token until {registered.expires_at}, and a certificate "
+            f"(serial {registered.certificates.serial[:12]}…)",
+        )
         await self._publish_app(settings, client, stack)
         if self._mongodb:
             await self._publish_database(settings, client, stack)
         routes = await asyncio.to_thread(client.routes)
         listed = [f"{route.type:8} {route.domain}  {route.status}" for route in routes.routes]
         self._say("The agent lists its routes", f"GET /api/proxy/agents/{AGENT}", *listed)
+        renewed = await asyncio.to_thread(client.authenticate)
+        self._say(
+            "It renews its token",
+            "POST /api/agents/authenticate",
+            f"a token until {renewed.expires_at}",
+        )
         self._say_what_next(settings, key, ca_file)
 
     # --- the steps ---

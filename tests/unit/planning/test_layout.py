@@ -1,0 +1,232 @@
+"""Which backend each route occupies, and how many wait for one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from immutables import Map
+
+from frontserver.model.routes import RouteKey, RouteKind
+from frontserver.planning.compiled import Profile
+from frontserver.planning.layout import (
+    HANDFUL,
+    Layout,
+    Pool,
+    PoolPolicy,
+    backend_name,
+    placed,
+    slot_of,
+)
+from frontserver.planning.plan import lay_out
+
+STANDARD, RARE = Profile(mode="http"), Profile(mode="http", cookie="C")
+POLICY = PoolPolicy((STANDARD,), spare=64)
+A, B, C = (RouteKey(RouteKind.HTTP, name) for name in "abc")
+
+
+def layout(size: int = 4, profile: Profile = STANDARD) -> Layout:
+    return Layout().reloaded({}, PoolPolicy((profile,), spare=size))
+
+
+# --- how many ---
+
+
+@pytest.mark.parametrize(
+    ("profile", "used", "wanted"),
+    [
+        (STANDARD, 0, 64),
+        (STANDARD, 10, 74),
+        (STANDARD, 256, 320),
+        (STANDARD, 1000, 1250),
+        (RARE, 0, 0),
+        (RARE, HANDFUL - 1, HANDFUL - 1),
+        (RARE, HANDFUL, 2 * HANDFUL),
+        (RARE, 16, 20),
+        (RARE, 1000, 1250),
+    ],
+)
+def test_pools_grow_with_use(profile: Profile, used: int, wanted: int) -> None:
+    assert POLICY.wanted(profile, used) == wanted
+
+
+@given(st.integers(0, 10_000))
+def test_a_pool_never_shrinks_as_it_is_used_more(used: int) -> None:
+    for profile in (STANDARD, RARE):
+        assert POLICY.wanted(profile, used) >= used
+        assert POLICY.wanted(profile, used + 1) > POLICY.wanted(profile, used) - 1
+
+
+@pytest.mark.parametrize(
+    ("pool", "low"),
+    [
+        (Pool(STANDARD, 64), False),
+        (Pool(STANDARD, 64, fresh=40), False),
+        (Pool(STANDARD, 64, fresh=52), True),
+        (Pool(STANDARD, 64, fresh=64), True),
+        (Pool(STANDARD, 64, fresh=64, returned=tuple(range(30))), False),
+        (Pool(RARE, 2, fresh=2), False),
+        (Pool(RARE, 20, fresh=20), True),
+    ],
+)
+def test_a_pool_is_low_before_it_is_dry(pool: Pool, low: bool) -> None:
+    assert POLICY.is_low(pool) is low
+    assert Layout().low(POLICY) == ()
+    assert Layout(pools=Map({pool.profile.id: pool})).low(POLICY) == (
+        (pool.profile,) if low else ()
+    )
+
+
+# --- taking and leaving ---
+
+
+def test_never_used_slots_go_first_then_those_that_rested_longest() -> None:
+    pool = Pool(STANDARD, 3)
+    pool, first = pool.take()
+    pool, second = pool.take()
+    for slot in (second, first):
+        pool = pool.rest(slot).give_back(slot)
+    taken = []
+    while pool.spare:
+        pool, slot = pool.take()
+        taken.append(slot)
+    assert taken == [2, second, first]
+    assert pool.used == 3
+
+
+def test_a_resting_slot_is_neither_used_nor_spare() -> None:
+    pool = Pool(STANDARD, 2, fresh=2).rest(0)
+    assert (pool.used, pool.spare) == (1, 0)
+    assert (pool.give_back(0).used, pool.give_back(0).spare) == (1, 1)
+
+
+def test_places_are_counted() -> None:
+    made = layout(1)
+    assert made.free(STANDARD)
+    assert not made.free(RARE)
+    made = made.place(A, STANDARD)
+    assert not made.free(STANDARD)
+    assert made.slots[A] == backend_name(STANDARD.id, 0)
+    left = made.vacate(A)
+    assert A not in left.slots
+    assert left.resting() == {made.slots[A]}
+    assert not left.free(STANDARD)
+    assert left.give_back(made.slots[A]).free(STANDARD)
+
+
+def test_what_doesnt_rest_cant_be_given_back() -> None:
+    made = layout().place(A, STANDARD)
+    for backend in (made.slots[A], backend_name(STANDARD.id, 3), "p.9", "punknown.0"):
+        assert made.give_back(backend) == made
+
+
+# --- undoing ---
+
+
+def test_a_new_route_that_failed_leaves_its_slot_to_rest() -> None:
+    made = layout().place(A, STANDARD)
+    undone = made.revert(A, None)
+    assert A not in undone.slots
+    assert undone.resting() == {made.slots[A]}
+
+
+def test_a_moved_route_that_failed_is_back_where_it_was() -> None:
+    before = layout().place(A, STANDARD)
+    moved = before.vacate(A).place(A, STANDARD)
+    undone = moved.revert(A, before.slots[A])
+    assert undone.slots == before.slots
+    assert undone.resting() == {moved.slots[A]}
+
+
+def test_a_removal_that_failed_is_undone() -> None:
+    before = layout().place(A, STANDARD)
+    undone = before.vacate(A).revert(A, before.slots[A])
+    assert undone == before
+
+
+def test_an_update_in_place_has_nothing_to_undo() -> None:
+    made = layout().place(A, STANDARD)
+    assert made.revert(A, made.slots[A]) == made
+    assert layout().revert(A, None) == layout()
+
+
+# --- reloads ---
+
+
+def test_a_reload_brings_pools_for_new_profiles_and_drops_unused_ones() -> None:
+    made = layout(4).reloaded({RARE: 2}, POLICY)
+    assert {pool.profile: pool.size for pool in made.pools.values()} == {STANDARD: 64, RARE: 2}
+    gone = made.reloaded({}, PoolPolicy())
+    assert dict(gone.pools) == {}
+
+
+def test_a_reload_wakes_what_rested_and_keeps_everybody_in_place() -> None:
+    made = layout().place(A, STANDARD).place(B, STANDARD).vacate(A)
+    reloaded = made.reloaded({}, PoolPolicy((STANDARD,), spare=4))
+    assert reloaded.resting() == frozenset()
+    assert reloaded.slots == made.slots
+    assert reloaded.pools[STANDARD.id].returned == (0,)
+    assert reloaded.pools[STANDARD.id].size == 5
+
+
+def test_a_pool_keeps_the_slots_that_are_in_use() -> None:
+    """Slot 3 is used: the pool can't shrink below it, however few are wanted."""
+    made = layout()
+    for key in (A, B, C):
+        made = made.place(key, STANDARD)
+    made = made.vacate(A).vacate(B)
+    shrunk = made.reloaded({}, PoolPolicy())
+    assert shrunk.pools[STANDARD.id].size == 3
+    assert shrunk.slots[C] == backend_name(STANDARD.id, 2)
+
+
+def test_there_is_room_for_all_that_is_asked() -> None:
+    """Even where a policy wants no spare slot at all."""
+    full = layout(1).place(A, STANDARD)
+    grown = full.reloaded({STANDARD: 9}, PoolPolicy())
+    assert grown.pools[STANDARD.id].spare >= 9
+
+
+def test_deferred_routes_are_laid_out_by_nobody_else() -> None:
+    assert lay_out(layout(), (), POLICY).slots == layout().slots
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "p1", "p1.", ".1", "p1.01", "p1.-1", "p1.x", "p1.²", "p1.٣", "p1.1.2", "p1.1 ", "p.1\n"],
+)
+def test_a_slot_has_one_spelling(name: str) -> None:
+    with pytest.raises(ValueError, match="not the name of a slot"):
+        slot_of(name)
+
+
+@given(st.integers(0, 99_999_999))
+def test_names_of_slots_read_back(slot: int) -> None:
+    assert slot_of(backend_name("p1f", slot)) == ("p1f", slot)
+
+
+# --- what was found running ---
+
+
+def test_found_slots_are_taken_resting_or_free() -> None:
+    p = STANDARD.id
+    found = placed({STANDARD: 6, RARE: 2}, {A: f"{p}.1", B: f"{p}.4"}, [f"{p}.2", f"{p}.1"])
+    pool = found.pools[p]
+    assert (pool.size, pool.fresh, pool.returned, pool.resting) == (6, 5, (0, 3), {2})
+    assert (pool.used, pool.spare) == (2, 3)
+    assert dict(found.slots) == {A: f"{p}.1", B: f"{p}.4"}
+    assert found.pools[RARE.id] == Pool(RARE, 2)
+
+
+def test_what_lies_outside_of_the_pools_is_ignored() -> None:
+    p = STANDARD.id
+    found = placed({STANDARD: 2}, {A: f"{p}.2", B: "pother.0"}, ["pother.1", f"{p}.0"])
+    assert dict(found.slots) == {}
+    assert found.pools[p].resting == {0}
+
+
+def test_nothing_found_is_an_empty_layout() -> None:
+    assert placed({}, {}) == Layout()
