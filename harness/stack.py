@@ -99,7 +99,13 @@ class NativeStack:
         self._start = start
         self._parts = contextlib.ExitStack()
         trust = ssl.create_default_context(cafile=self.ca.file)
-        self.client = httpx.Client(trust_env=False, timeout=15, verify=trust)
+        # A connection for each request: a kept one would be answered by the worker of its time.
+        self.client = httpx.Client(
+            trust_env=False,
+            timeout=15,
+            verify=trust,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
 
     # --- parts ---
 

@@ -122,8 +122,39 @@ def test_an_idle_connection_is_still_answered_after_a_reload(
             visitor.close()
 
 
-def _visit(visitor: HTTPConnection) -> int:
-    visitor.request("GET", "/")
+def test_a_leaving_worker_sends_visitors_of_a_newer_route_to_the_next(
+    stack: NativeStack, steady: Origin, busy: StackAgent
+) -> None:
+    """It doesn't know the route: "ask again on a new connection" (421), never "not found"."""
+    host = "steady.apps.example.com"
+    visitor = HTTPConnection(host, stack.front.http_port, timeout=10)
+    try:
+        assert _visit(visitor) == 200
+        leaving = stack.front.sockets.worker_pid()
+        assert stack.front.reload_haproxy() != leaving
+        assert busy.api.http("newer", steady.url).json()["status"] == "active"
+        assert _visit(visitor, "newer.apps.example.com") == 421
+        assert _visit(visitor, "newer.apps.example.com") == 200
+    finally:
+        visitor.close()
+
+
+def test_a_route_outlives_a_reload_by_somebody_else_right_after_its_answer(
+    stack: NativeStack, steady: Origin, busy: StackAgent
+) -> None:
+    """The new worker may have read the disk a moment too early: that is noticed and mended."""
+    for number in range(3):
+        assert busy.api.http(f"early-{number}", steady.url).json()["status"] == "active"
+        stack.front.reload_haproxy()
+        until(
+            "the route is back",
+            lambda name=f"early-{number}": stack.get(name).status_code == 200,
+            seconds=4,
+        )
+
+
+def _visit(visitor: HTTPConnection, host: str | None = None) -> int:
+    visitor.request("GET", "/", headers={"Host": host} if host else {})
     answer = visitor.getresponse()
     answer.read()
     return answer.status

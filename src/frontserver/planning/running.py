@@ -166,11 +166,13 @@ def _occupied(desired: CompiledConfig, found: _Found, known: Layout | None) -> d
         if claim in led and claim in remembered:
             return 0
         if wanted is not None and any(server.name in servers for server in wanted.servers):
-            return 1 if claim in led else 2
+            if claim in led:
+                return 2
+            return 3 if claim[1] in found.routing else 1
         if claim in led:
-            return 3
+            return 4
         # Whose servers these are, nobody knows; nothing new must lead to them.
-        return 4 if wanted is None or not servers else None
+        return 5 if wanted is None or not servers else None
 
     ranked = sorted(
         (rank, claim) for claim in led | remembered if (rank := evidence(claim)) is not None

@@ -168,10 +168,10 @@ async def test_a_reload_that_loads_something_else_is_noticed(
         def meddle(_: Path) -> None:
             promote(first)
 
-        site.generations.promote = meddle  # type: ignore[method-assign]
+        monkeypatch.setattr(site.generations, "promote", meddle)
         with pytest.raises(ProxyUnavailableError, match="another configuration"):
             await backend.reload(driver.state, (ReloadReason.FRONTENDS,))
-        site.generations.promote = promote  # type: ignore[method-assign]
+        monkeypatch.setattr(site.generations, "promote", promote)
 
         await driver.assert_in_step()
         assert await ask(site.http_port, SHOP) == (200, "shop")

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from frontserver.backends.port import State
-from frontserver.planning.compiled import HOSTS, SNI
+from frontserver.planning.compiled import HOSTS, SNI, Server
+from frontserver.planning.diff import diff
 from frontserver.planning.layout import Layout, slot_of
-from frontserver.planning.plan import lay_out
+from frontserver.planning.plan import lay_out, plan
 from tests.unit.backends.conftest import Site
 from tests.unit.backends.fileworld import (
     REFILL,
@@ -29,7 +30,7 @@ from tests.unit.backends.fileworld import (
     unwritable,
 )
 from tests.unit.backends.test_contract import Driver
-from tests.unit.planning.routes import POLICY
+from tests.unit.planning.routes import POLICY, compiled
 
 NAME = "a1.mongodb.example.com"
 
@@ -175,3 +176,22 @@ def only_free(layout: Layout, slot: str) -> Layout:
     pool = layout.pools[profile_id]
     full = msgspec.structs.replace(pool, size=pool.fresh)
     return msgspec.structs.replace(layout, pools=layout.pools.set(profile_id, full))
+
+
+async def test_a_change_that_doesnt_take_effect_leaves_the_old_server_in_service(
+    site: Site, driver: Driver
+) -> None:
+    async with origin("old") as old, origin("new") as new:
+        await driver.to(shop(old))
+        before = await driver.seen()
+        target = driver.state.config.with_routes(compiled(shop(new)))
+        (step,) = plan(diff(driver.state.config, target), driver.state.layout, POLICY).steps
+        assert step.new is not None
+        # HAProxy accepts every command, and yet one of the servers isn't there.
+        lost = msgspec.structs.replace(step.new, servers=(*step.new.servers, Server("::1", 1)))
+
+        failed = await driver.backend.apply([msgspec.structs.replace(step, new=lost)])
+
+        assert "isn't there" in failed[shop(old).key]
+        assert await driver.seen() == before
+        assert await ask(site.http_port, "shop.apps.example.com") == (200, "old")

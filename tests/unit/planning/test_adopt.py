@@ -30,7 +30,7 @@ from frontserver.planning.running import Adopted, Running, RunningServer, adopt,
 from tests.unit.planning.routes import FRONTENDS, POLICY, compiled, config, http, mongo
 
 P = HTTP_PROFILE.id
-SHOP, BLOG = http("shop"), http("blog")
+SHOP, BLOG = http("shop", "http://10.0.0.1:3000"), http("blog", "http://10.0.0.2:3000")
 SHOP_DOMAIN, BLOG_DOMAIN = "shop.apps.example.com", "blog.apps.example.com"
 
 
@@ -52,8 +52,8 @@ def running(*routes: Route) -> Running:
 def with_entries(seen: Running, name: str, **entries: str | None) -> Running:
     """What runs with entries set, or gone where `None`; `__` in a key is a dot."""
     content = dict(seen.maps[name])
-    for key, value in entries.items():
-        key = key.replace("__", ".")
+    for name_of_entry, value in entries.items():
+        key = name_of_entry.replace("__", ".")
         content.pop(key, None)
         if value is not None:
             content[key] = value

@@ -9,6 +9,7 @@ from immutables import Map
 
 from frontserver.model.routes import RouteKey, RouteKind
 from frontserver.planning.compiled import Profile
+from frontserver.planning.diff import RouteChange
 from frontserver.planning.layout import (
     HANDFUL,
     Layout,
@@ -187,8 +188,10 @@ def test_there_is_room_for_all_that_is_asked() -> None:
     assert grown.pools[STANDARD.id].spare >= 9
 
 
-def test_deferred_routes_are_laid_out_by_nobody_else() -> None:
-    assert lay_out(layout(), (), POLICY).slots == layout().slots
+def test_a_deferred_removal_leaves_its_slot() -> None:
+    made = lay_out(layout().place(A, STANDARD), [RouteChange(A, None, None)], POLICY)
+    assert dict(made.slots) == {}
+    assert made.resting() == frozenset()
 
 
 # --- names ---
@@ -215,7 +218,7 @@ def test_found_slots_are_taken_resting_or_free() -> None:
     p = STANDARD.id
     found = placed({STANDARD: 6, RARE: 2}, {A: f"{p}.1", B: f"{p}.4"}, [f"{p}.2", f"{p}.1"])
     pool = found.pools[p]
-    assert (pool.size, pool.fresh, pool.returned, pool.resting) == (6, 5, (0, 3), {2})
+    assert (pool.size, pool.fresh, pool.returned, pool.resting) == (6, 5, (0, 3), frozenset({2}))
     assert (pool.used, pool.spare) == (2, 3)
     assert dict(found.slots) == {A: f"{p}.1", B: f"{p}.4"}
     assert found.pools[RARE.id] == Pool(RARE, 2)

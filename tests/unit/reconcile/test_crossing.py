@@ -51,7 +51,6 @@ async def test_a_name_given_away_while_haproxy_is_down_does_not_lead_to_its_form
     world.source.remove(http())
     with pytest.raises(ProxyUnavailableError):
         await world.reconciler.step()
-        await world.reconciler.step()
     world.source.put(of("b1", http("shop", "http://nowhere.internal:1")))
     world.backend.down = False
 

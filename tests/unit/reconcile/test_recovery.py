@@ -1,4 +1,4 @@
-"""After whatever went wrong, everything comes back: by itself, whole, and without harm to others."""
+"""Whatever went wrong, everything comes back: by itself, whole, and without harm to others."""
 
 from __future__ import annotations
 
@@ -417,7 +417,7 @@ class Unknown:
 
 @pytest.mark.parametrize("restarted", [True, False])
 async def test_an_unknown_configuration_is_replaced_by_everything_at_once(restarted: bool) -> None:
-    """Also if one route is refused then: the others must not be gone meanwhile, not on disk either."""
+    """Also if one route is refused then: the others aren't gone meanwhile, nor from disk."""
     poisoned = False
 
     def refuses(thing: object) -> str | None:

@@ -5,6 +5,8 @@ Lines that are the same in every section of a kind are folded, so that a row sho
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -223,7 +225,7 @@ def edits(**values: str) -> HeaderEdits:
     )
 
 
-PROFILE_ROWS: dict[str, tuple[dict[str, object], list[str]]] = {
+PROFILE_ROWS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "nothing asked for": ({}, ["balance roundrobin", *ALWAYS]),
     "hashing is consistent": (
         {"balance": Balance.SOURCE},

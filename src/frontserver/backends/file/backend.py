@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from frontserver.errors import (
     CommandRefusedError,
     ConfigRejectedError,
     FrontServerError,
+    ProxyError,
     ProxyUnavailableError,
 )
 from frontserver.haproxy.check import rejection
@@ -39,6 +41,7 @@ Check = Callable[[Path], Awaitable[None]]
 _FLUSH_DELAY = 0.1
 _FLUSH_RETRY = 1.0
 _NEW_WORKER_SECONDS = 5.0
+_WATCH_SECONDS = 1.0
 _POLL = 0.01
 _PREFIX = "frontserver-"
 
@@ -65,6 +68,8 @@ class FileBackend:
         self._mirror = Mirror(renderer, generations)
         self._performer = Performer(runtime, self._mirror)
         self._flushing: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._listeners: list[Callable[[], None]] = []
         self._version: str | None = None
         self._worker: int | None = None
         self._empty: State | None = None
@@ -75,6 +80,7 @@ class FileBackend:
         return self._version
 
     def on_change(self, callback: Callable[[], None]) -> None:
+        self._listeners.append(callback)
         self._process.on_change(callback)
 
     # --- starting and observing ---
@@ -90,6 +96,19 @@ class FileBackend:
             # Whoever starts it will find the listeners that are set now.
             await asyncio.to_thread(self._reframe)
             raise
+
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch_worker())
+
+    async def _watch_worker(self) -> None:
+        """Notice a reload that wasn't ours: its worker knows only what was on disk by then."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            with contextlib.suppress(ProxyError):
+                pid = (await self._runtime.info()).pid
+                if self._worker not in (None, pid):
+                    for listener in self._listeners:
+                        listener()
 
     async def _promote_new(self, state: State) -> None:
         generation = await self._write(state)
@@ -221,8 +240,9 @@ class FileBackend:
     async def idle(self, backends: Sequence[str]) -> frozenset[str]:
         await self._performer.sweep()
         idle = frozenset([backend for backend in backends if await self._is_idle(backend)])
-        if idle and self._mirror.is_behind:
-            # Another route may take the slot next: disk must not know both at once.
+        if idle:
+            # Another route may take the slot next: disk must not know both at once. Also when
+            # nothing is behind: a flush may be under way, and fail.
             try:
                 await self._mirror.flush()
             except FrontServerError as error:
@@ -342,9 +362,10 @@ class FileBackend:
         return loaded is not None and loaded[0] == generation
 
     async def close(self) -> None:
-        if self._flushing is not None:
-            self._flushing.cancel()
-            await asyncio.wait({self._flushing})
+        for task in (self._watching, self._flushing):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
         try:
             if self._mirror.is_behind:
                 await self._mirror.flush()

@@ -5,6 +5,7 @@ HAProxy management guide, section 9.3 (Unix Socket commands).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from frontserver.backends.file.mirror import Mirror
@@ -27,6 +28,7 @@ from frontserver.planning.plan import RouteSteps
 from frontserver.planning.serverline import arguments
 
 _REMOVALS = (RetireServer, CutServer)
+_OPEN_TRANSACTION = re.compile(r"ongoing transaction is about '([^']+)'")
 
 
 class Performer:
@@ -156,9 +158,9 @@ class Performer:
 
     async def _put_ca_file(self, name: str, pem: str) -> None:
         (answer,) = await self._runtime.run([f"new ssl ca-file {name}"])
-        if "already exists" in answer:
-            return  # The name is a hash of the content.
-        check("new ssl ca-file", answer)
+        if "already exists" not in answer:
+            check("new ssl ca-file", answer)
+        # Also if it exists: a control plane that was killed may have left it empty.
         await self._transaction(f"ssl ca-file {name}", pem)
 
     async def _put_certificate(self, name: str, pem: str) -> None:
@@ -166,8 +168,14 @@ class Performer:
 
     async def _transaction(self, what: str, pem: str) -> None:
         """`set` and `commit`; one at a time in a process, so an error aborts it."""
+        kind, name = what.rsplit(" ", 1)
+        (answer,) = await self._runtime.run([(f"set {what}", pem)])
+        if (open_one := _OPEN_TRANSACTION.search(answer)) and open_one[1] != name:
+            # Nobody else makes any: a control plane that was killed has left it.
+            await self._runtime.run([f"abort {kind} {open_one[1]}"])
+            (answer,) = await self._runtime.run([(f"set {what}", pem)])
         try:
-            await self._ask((f"set {what}", pem))
+            check(f"set {what}", answer)
             await self._ask(f"commit {what}")
         except CommandRefusedError:
             await self._runtime.run([f"abort {what}"])
