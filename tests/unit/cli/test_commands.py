@@ -56,8 +56,10 @@ def test_every_bad_setting_has_a_line_of_its_own(environment: dict[str, str]) ->
     assert result.returncode == 2
     assert result.stderr.splitlines() == [
         "frontserver: FRONTSERVER_COLOUR: no such setting; see docs/settings.md",
-        "frontserver: FRONTSERVER_LISTEN: 'nowhere' is not HOST:PORT (such as 0.0.0.0:80 or "
-        "[::]:80)",
+        (
+            "frontserver: FRONTSERVER_LISTEN: 'nowhere' is not HOST:PORT "
+            "(such as 0.0.0.0:80 or [::]:80)"
+        ),
     ]
 
 
