@@ -90,6 +90,10 @@ ROUTING = [
 NONE = [
     "backend fs_none from fs_http",
     (
+        "http-request return status 421 content-type text/plain"
+        ' string "Ask again on a new connection.\\n" if { stopping }'
+    ),
+    (
         "http-request return status 404 content-type text/plain"
         ' string "There is no such site here.\\n"'
     ),
