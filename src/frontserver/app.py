@@ -126,13 +126,15 @@ class FrontServer:
             services = await make_services(settings, database, reconciler)
             task = asyncio.create_task(reconciler.run())
             stack.push_async_callback(_cancelled, task)
-            await self._serve(make_api(settings, services, reconciler), listener)
+            await self._serve(make_api(settings, services, reconciler), listener, task)
 
     def stop(self) -> None:
         """End `run`, as SIGTERM and Ctrl-C do."""
         self._stopping.set()
 
-    async def _serve(self, api: Litestar, listener: socket.socket) -> None:
+    async def _serve(
+        self, api: Litestar, listener: socket.socket, reconciling: asyncio.Task[None]
+    ) -> None:
         server = _Server(
             uvicorn.Config(
                 api,
@@ -150,9 +152,14 @@ class FrontServer:
                 await asyncio.sleep(0.01)
             logger.info("listening on http://%s", self.settings.listen)
             self.started.set()
-            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            # An API that drives nothing any more is worse than none: somebody restarts it then.
+            await asyncio.wait(
+                {serving, stopping, reconciling}, return_when=asyncio.FIRST_COMPLETED
+            )
             server.should_exit = True
             await serving
+            if reconciling.done():
+                await reconciling
         finally:
             stopping.cancel()
 

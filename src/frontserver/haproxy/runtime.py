@@ -33,6 +33,8 @@ _FRESH = 0.2
 # Sent at once, so that HAProxy never waits for us to read while we wait for it to read.
 _WINDOW = 12_000
 _CHUNK = 1 << 16
+# The master's answer for a worker that has died.
+_NO_WORKER = "Can't connect to the target CLI"
 
 
 class RuntimeClient:
@@ -160,7 +162,10 @@ class RuntimeClient:
 
     async def _through_master(self, master: Path, command: Encoded) -> str:
         # A connection each: the end of file is the one delimiter that no answer can contain.
-        return (await sockets.ask(master, b"@1 " + command.data, self._timeout)).strip("\n")
+        answer = await sockets.ask(master, b"@1 " + command.data, self._timeout)
+        if answer.startswith(_NO_WORKER):
+            raise ProxyUnavailableError("HAProxy's master has no worker that answers")
+        return answer.strip("\n")
 
 
 class _NothingSentError(ProxyUnavailableError):

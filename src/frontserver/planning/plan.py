@@ -32,7 +32,6 @@ class ReloadReason(StrEnum):
     POOL_REFILL = "pool-refill"
     FRONTENDS = "frontends"
     CERTIFICATES = "certificates"
-    UNKNOWN_STATE = "unknown-state"
 
 
 class RouteSteps(msgspec.Struct, frozen=True):

@@ -171,8 +171,10 @@ class Reconciler:
         if self._rounds.problem is not None:
             # Whatever is stored meanwhile may work, so it needn't wait for the whole pause.
             await asyncio.sleep(min(self._timing.least_pause, self._rounds.remaining))
+        # Not `wait_for`: on 3.11, it loses a cancellation that comes together with the event.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), self._patience())
+            async with asyncio.timeout(self._patience()):
+                await self._woken.wait()
 
     def _patience(self) -> float | None:
         """Seconds after which to look again, even if nothing happens."""

@@ -162,6 +162,31 @@ async def test_haproxy_is_brought_back_even_while_the_disk_is_broken(
     await on_disk(site, "second")
 
 
+async def test_what_makes_a_route_reachable_is_written_last(
+    site: Site, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash in the middle must not join a route with another one's servers or values."""
+    written: list[str] = []
+    write = site.generations.replace
+
+    def record(file: str, text: str) -> None:
+        written.append(file)
+        write(file, text)
+
+    monkeypatch.setattr(site.generations, "replace", record)
+    ca, _ = self_signed("origin.internal")
+    own_ca = OriginTls(server_name=DomainName("origin.internal"), ca_pem=ca)
+    route = http("shop", "https://10.0.0.1", origin_tls=own_ca, use_tls=False)
+    await driver.to(route, mongo())
+    await driver.backend.close()
+
+    kinds = [name.partition("/")[0] for name in written if not name.startswith("maps/")]
+    assert kinds[0] == "certs"
+    assert all(kind.startswith("50-p") for kind in kinds[1:])
+    assert written.index("maps/flags.map") > len(kinds) - 1
+    assert written[-2:] == [HOSTS, "maps/sni.map"]
+
+
 async def test_closing_flushes(site: Site, driver: Driver, app: int) -> None:
     await driver.to(shop(app))
     await driver.backend.close()
@@ -277,7 +302,7 @@ async def test_a_generation_that_was_removed_by_hand_is_replaced_by_a_reload(
     assert found.frontends is None
     assert found.pools == {}
     assert "isn't here" in caplog.text
-    await driver.backend.reload(driver.state, (ReloadReason.UNKNOWN_STATE,))
+    await driver.backend.reload(driver.state, (ReloadReason.FRONTENDS,))
     await driver.assert_in_step()
     assert await serves(site)
 
@@ -299,7 +324,7 @@ async def test_a_new_configuration_of_an_old_name_isnt_taken_for_the_one_that_ru
     async with driving(site) as again:
         assert current(site).name == "000001"
         assert (await again.seen()).frontends is None
-        await again.backend.reload(again.state, (ReloadReason.UNKNOWN_STATE,))
+        await again.backend.reload(again.state, (ReloadReason.FRONTENDS,))
         await again.assert_in_step()
 
 

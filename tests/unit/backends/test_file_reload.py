@@ -16,6 +16,7 @@ from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.port import State
 from frontserver.errors import (
     ConfigRejectedError,
+    ProxyError,
     ProxyUnavailableError,
     StorageError,
     TemplateError,
@@ -150,6 +151,22 @@ async def test_who_haproxy_is_isnt_changed_by_a_reload(
         await driver.backend.reload(driver.state, CHANGED)
 
     await assert_untouched(site, driver, before)
+
+
+async def test_a_reload_that_ends_the_master_is_rolled_back(
+    site: Site, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What neither our walls nor `haproxy -c` see, and happens after binding (2.8, 3.0)."""
+    before = current(site)
+    await customise(site, driver, "custom/global.cfg.j2", "    chroot /nowhere/at/all\n")
+    monkeypatch.setattr("frontserver.backends.file.backend.check_reloadable", lambda *_: None)
+
+    with pytest.raises(ProxyError):
+        await driver.backend.reload(driver.state, CHANGED)
+
+    await until(lambda: serves(site), "HAProxy was brought back, or has never gone")
+    assert current(site) == before
+    await driver.assert_in_step()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may change its group")

@@ -627,3 +627,95 @@ async def test_a_name_that_nobody_wants_any_more_is_forgotten() -> None:
     await until(lambda: not world.reconciler._lookups)
 
     assert world.resolver.addresses == {}
+
+
+@pytest.mark.parametrize("ticks", range(4))
+async def test_it_ends_when_told_to_even_if_it_is_woken_in_that_moment(ticks: int) -> None:
+    world = World(timing=msgspec.structs.replace(QUICK, sweep=60))
+    await world.publish(http())
+
+    async def busy(backends: Sequence[str]) -> frozenset[str]:
+        return frozenset()
+
+    world.backend.idle = busy  # type: ignore[assignment, method-assign]
+    world.source.remove(http())
+    task = asyncio.create_task(world.reconciler.run())
+    await until(lambda: world.reconciler._applied.anything_rests)
+    await until(lambda: world.reconciler.proxy_status().in_step)
+    await asyncio.sleep(0.01)
+
+    world.reconciler.wake()
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    task.cancel()
+
+    await asyncio.wait({task}, timeout=5)
+    ended = task.done()
+    task.cancel()
+    assert ended
+
+
+async def test_the_last_statuses_are_stored_at_the_end_if_they_can_be() -> None:
+    world = World()
+    async with world.running() as reconciler:
+        revision = world.source.put(http())
+        reconciler.wake()
+        await reconciler.settle(http().key, revision, 5)
+        reconciler.board.take_unsaved()
+        assert world.source.saved == {}
+        await reconciler.settle(mongo().key, world.source.put(mongo()), 0)
+        reconciler.wake()
+        await until(lambda: reconciler.status(mongo().key).state == ACTIVE)
+    assert world.source.saved.keys() == {mongo().key}
+
+    async def odd(node: str, statuses: object) -> None:
+        raise ValueError("odd")
+
+    world.source.save_statuses = odd  # type: ignore[assignment, method-assign]
+    async with world.running() as reconciler:
+        await until(lambda: reconciler.proxy_status().in_step)
+        reconciler.board.set(http().key, RouteStatus(FAILED, 9))
+
+
+async def test_a_lookup_under_way_ends_with_everything_else() -> None:
+    world = World()
+
+    async def lookup(host: str) -> list[str]:
+        await asyncio.Event().wait()
+        return []
+
+    world.resolver._lookup = lookup
+    async with world.running() as reconciler:
+        world.source.put(http("shop", "http://slow.internal"))
+        reconciler.wake()
+        await until(lambda: bool(reconciler._lookups))
+        (task,) = reconciler._lookups
+    await asyncio.wait({task}, timeout=5)
+    assert task.cancelled()
+
+
+async def test_an_unknown_configuration_is_left_alone_if_only_reloads_tell_what_is_refused() -> (
+    None
+):
+    """Loading a part to find the culprit would cut all others."""
+    poisoned = False
+    world = World(refuses=lambda thing: _refuses_cookies("BAD")(thing) if poisoned else None)
+    await world.publish(http(), http("bad", sticky=CookieName("BAD")))
+    poisoned = True
+    unknown = Unknown(world)
+    judge, load = world.backend.check, world.backend.reload
+
+    async def accepts(state: State) -> None: ...
+
+    async def reload(state: State, reasons: Sequence[ReloadReason]) -> None:
+        await judge(state)
+        await load(state, reasons)
+
+    world.backend.check = accepts  # type: ignore[method-assign]
+    world.backend.reload = reload  # type: ignore[method-assign]
+    world.reconciler._process_changed()
+
+    with pytest.raises(ConfigRejectedError):
+        await world.reconciler.step()
+
+    assert unknown.seen == []

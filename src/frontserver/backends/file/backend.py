@@ -12,6 +12,7 @@ import msgspec
 
 from frontserver.backends.file.generations import Generations, Manifest
 from frontserver.backends.file.mirror import Mirror
+from frontserver.backends.file.oldworkers import OldWorkers
 from frontserver.backends.file.performer import Performer
 from frontserver.backends.port import State
 from frontserver.errors import (
@@ -67,6 +68,7 @@ class FileBackend:
         self._check = check
         self._mirror = Mirror(renderer, generations)
         self._performer = Performer(runtime, self._mirror)
+        self._old_workers = OldWorkers(master)
         self._flushing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
@@ -175,6 +177,7 @@ class FileBackend:
         self._version = info.version
         if self._worker not in (None, info.pid):
             self._performer.forget_leaving()
+            self._old_workers.expect()
         self._worker = info.pid
         loaded = self._loaded(info.description)
         if loaded is None:
@@ -227,6 +230,7 @@ class FileBackend:
                 failed[step.key] = error.message
             else:
                 self._mirror.act(step.actions)
+                await self._old_workers.let_go(step)
         return failed
 
     async def perform(self, actions: Sequence[Action]) -> None:
@@ -297,7 +301,7 @@ class FileBackend:
         await asyncio.to_thread(self._generations.promote, generation)
         try:
             await self._switch_to(generation)
-        except (ConfigRejectedError, ProxyUnavailableError):
+        except ProxyError:
             if before is not None and not await self._runs(generation):
                 await asyncio.to_thread(self._generations.promote, before)
                 await asyncio.to_thread(self._generations.discard, generation)
@@ -305,6 +309,7 @@ class FileBackend:
         self._frame = state.config
         self._mirror.loaded(state)
         self._performer.forget_leaving()
+        self._old_workers.expect()
         await asyncio.to_thread(self._generations.prune)
         logger.info("HAProxy runs generation %s (%s)", generation.name, ", ".join(reasons))
 
@@ -348,6 +353,8 @@ class FileBackend:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _NEW_WORKER_SECONDS
         while not (running := await self._runs(generation)) and loop.time() < deadline:
+            if self._process.pid is None:
+                return False  # It ended, and must not be started with this again.
             await asyncio.sleep(_POLL)
         return running
 
@@ -355,7 +362,7 @@ class FileBackend:
         """Whether the worker that answers has loaded this generation."""
         try:
             info = await self._runtime.info()
-        except ProxyUnavailableError:
+        except ProxyError:
             return False
         self._worker = info.pid
         loaded = self._loaded(info.description)
