@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from frontserver.backends.file.backend import FileBackend
-from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.generations import MANIFEST, Generations, Manifest
 from frontserver.backends.port import State
 from frontserver.errors import (
     CommandRefusedError,
@@ -435,6 +435,25 @@ async def test_a_stopped_haproxy_gets_the_listeners_that_are_set_now(site: Site,
     assert "4711" in text_of(site, PROFILES)
     assert "ca.internal" not in text_of(site, "certs/system-ca.pem")
     assert text_of(site, "certs/system-ca.pem") == site.frontends.system_ca
+
+
+async def test_after_an_upgrade_that_names_profiles_otherwise_everything_is_served_at_once(
+    site: Site, app: int
+) -> None:
+    """New listeners can't be fitted to old slots: HAProxy starts with what is on disk."""
+    async with driving(site) as driver:
+        await driver.to(shop(app))
+    await site.process().stop()
+    manifest = current(site) / MANIFEST
+    renamed = manifest.read_text().replace('"queue_ms":null', '"queue_ms":4711')
+    assert renamed != manifest.read_text()
+    manifest.write_text(renamed)
+    site.frontends = msgspec.structs.replace(site.frontends, server_ms=4711)
+
+    async with driving(site) as again:
+        assert await serves(site)
+        running = await again.seen()
+    assert (running.frontends, running.pools) == (None, {})
 
 
 async def test_a_haproxy_that_somebody_else_starts_finds_them_too(site: Site, app: int) -> None:
