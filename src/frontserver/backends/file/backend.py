@@ -33,13 +33,7 @@ from frontserver.planning.layout import backend_name
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running, RunningServer
 from frontserver.rendering.invariants import check_invariants, check_reloadable
-from frontserver.rendering.render import (
-    FRONTENDS,
-    GLOBAL,
-    PROFILES,
-    Renderer,
-    shard_name,
-)
+from frontserver.rendering.render import FRONTENDS, GLOBAL, PROFILES, Renderer
 
 logger = logging.getLogger(__name__)
 
@@ -172,9 +166,6 @@ class FileBackend:
             manifest, frontends=frontends.fingerprint if same else "of mixed templates"
         )
         files = self._generations.read(current)
-        if any(size and shard_name(p.id, 0) not in files for p, size in manifest.pools):
-            # An earlier version named profiles otherwise: HAProxy starts with what is there.
-            return
         files |= self._renderer.frame(frontends, generation=fresh.label(name))
         files[PROFILES] = self._renderer.profiles(frontends, (p for p, _ in manifest.pools))
         files |= self._renderer.certificates(frame)
