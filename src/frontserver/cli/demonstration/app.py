@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 class DemoApp:
     """Answers every GET with JSON: its name, the path, and the headers it got."""
 
     def __init__(self, name: str) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(name))
+        self._server = _QuietServer(("127.0.0.1", 0), _handler(name))
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
@@ -25,6 +27,13 @@ class DemoApp:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """A connection that ends isn't worth a traceback: a removed route cuts its own."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler(name: str) -> type[BaseHTTPRequestHandler]:
