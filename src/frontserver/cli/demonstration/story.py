@@ -249,6 +249,8 @@ def _joined(binds: tuple[HostPort, ...]) -> str:
 def _bind(preferred: int) -> HostPort:
     """The preferred loopback port if it is free, else any."""
     with socket.socket() as probe:
+        # Connections of a demo that has just ended don't count, whoever listens does.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", preferred))
         except OSError:
