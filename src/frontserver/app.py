@@ -480,7 +480,7 @@ async def rendered_configuration(settings: Settings) -> dict[str, str]:
     desired.recompile(stored, frame)
     changes = diff(frame, desired.config)
     empty = Layout()
-    layout = lay_out(empty, plan(changes, empty, POOLS).deferred, POOLS)
+    layout = lay_out(empty, plan(changes, empty).deferred, POOLS)
     files = Renderer(Templates(settings.template_dir)).everything(
         desired.config, layout, generation="000000"
     )

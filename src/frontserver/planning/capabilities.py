@@ -61,8 +61,3 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
             automatic_sni=version >= (3, 4, 0),
             guid=version >= (3, 0, 0),
         )
-
-
-def from_version(text: str) -> Capabilities:
-    """The same as `Capabilities.from_version`."""
-    return Capabilities.from_version(text)

@@ -52,8 +52,8 @@ class RouteSteps(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """First `steps`, which need no reload, then the reload if there are reasons for one.
 
-    `layout` holds after the steps, `reload_layout` after the reload, which brings in the
-    `deferred` routes. Without reasons both are the same and nothing is deferred.
+    `layout` holds after the steps. The reload brings in the `deferred` routes; `lay_out` says
+    where they will sit. Without reasons nothing is deferred.
     """
 
     steps: tuple[RouteSteps, ...]
@@ -61,10 +61,9 @@ class Plan(msgspec.Struct, frozen=True):
     reasons: tuple[ReloadReason, ...]
     deferred: tuple[RouteChange, ...]
     layout: Layout
-    reload_layout: Layout
 
 
-def plan(changes: Changes, layout: Layout, policy: PoolPolicy) -> Plan:
+def plan(changes: Changes, layout: Layout) -> Plan:
     """How to make the changes on a HAProxy whose backends are laid out as `layout`.
 
     A route needs a reload only if its profile isn't loaded or has no free slot.
@@ -92,7 +91,6 @@ def plan(changes: Changes, layout: Layout, policy: PoolPolicy) -> Plan:
         reasons=tuple(sorted(reasons)),
         deferred=tuple(deferred),
         layout=layout,
-        reload_layout=lay_out(layout, deferred, policy) if reasons else layout,
     )
 
 

@@ -311,7 +311,7 @@ class Reconciler:
             waiting -= await self._evict(self._desired.handed_over(waiting))
             blocked = self._desired.recompile(waiting, self._applied.config)
             changes = diff(self._applied.config, self._desired.config, waiting)
-            planned = plan(changes, self._applied.layout, self._policy)
+            planned = plan(changes, self._applied.layout)
             deferred = {change.key for change in planned.deferred}
             if planned.certificates:
                 await self._serve_certificates()
@@ -341,7 +341,7 @@ class Reconciler:
             return keys
         without = self._applied.config.with_routes(dict.fromkeys(keys))
         changes = diff(self._applied.config, without, keys)
-        refused = await self._applied.take(plan(changes, self._applied.layout, self._policy))
+        refused = await self._applied.take(plan(changes, self._applied.layout))
         for key in keys - refused.keys():
             self._desired.taken_over(key)
         for key, reason in refused.items():

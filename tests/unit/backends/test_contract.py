@@ -70,7 +70,7 @@ class Driver:
 
     async def to(self, *routes: Route) -> Plan:
         target = CompiledConfig(self.state.config.frontends).with_routes(compiled(*routes))
-        planned = plan(diff(self.state.config, target), self.state.layout, POLICY)
+        planned = plan(diff(self.state.config, target), self.state.layout)
         assert await self.backend.apply(planned.steps) == {}
         reached = self.state.config.with_routes({step.key: step.new for step in planned.steps})
         self.state = State(reached, planned.layout)
@@ -190,7 +190,7 @@ async def test_a_step_that_is_refused_leaves_everything_as_it_was(
             "no" if isinstance(thing, PutServer) and thing.server.address[0] == "n" else None
         )
     target = driver.state.config.with_routes({broken.key: broken})
-    planned = plan(diff(driver.state.config, target), driver.state.layout, POLICY)
+    planned = plan(diff(driver.state.config, target), driver.state.layout)
 
     failed = await driver.backend.apply(planned.steps)
 

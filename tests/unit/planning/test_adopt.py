@@ -72,7 +72,7 @@ def converges(found_in: Running, desired: CompiledConfig, known: Layout | None =
         backend.running = found_in
         found = adopt(desired, await backend.observe(), known)
         await backend.perform(found.strays)
-        planned = plan(diff(found.config, desired), found.layout, POLICY)
+        planned = plan(diff(found.config, desired), found.layout)
         assert await backend.apply(planned.steps) == {}
         for step in planned.steps:
             await backend.perform(step.afterwards)
@@ -158,7 +158,7 @@ def test_a_server_too_many_is_retired() -> None:
     extra = {**seen.servers[f"{P}.0"], "handmade": RunningServer("10.8.8.8", 80)}
     state = standing(SHOP)
     found = adopt(state.config, with_servers(seen, f"{P}.0", extra))
-    (step,) = plan(diff(found.config, state.config), found.layout, POLICY).steps
+    (step,) = plan(diff(found.config, state.config), found.layout).steps
     assert RetireServer(f"{P}.0", "handmade") in step.actions
     converges(with_servers(seen, f"{P}.0", extra), state.config)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from frontserver.errors import ProxyError
-from frontserver.planning.capabilities import Capabilities, from_version
+from frontserver.planning.capabilities import Capabilities
 
 
 @pytest.mark.parametrize(
@@ -21,23 +21,23 @@ from frontserver.planning.capabilities import Capabilities, from_version
 def test_the_version_is_found_in_what_haproxy_prints(
     text: str, version: tuple[int, int, int]
 ) -> None:
-    assert from_version(text).version == version
+    assert Capabilities.from_version(text).version == version
 
 
 @pytest.mark.parametrize("text", ["2.6.12-1", "1.8.0", "2.7.99"])
 def test_what_is_older_than_2_8_is_refused(text: str) -> None:
     with pytest.raises(ProxyError, match="too old"):
-        from_version(text)
+        Capabilities.from_version(text)
 
 
 @pytest.mark.parametrize("text", ["", "haproxy", "Unknown command: 'show'"])
 def test_what_is_no_version_is_refused(text: str) -> None:
     with pytest.raises(ProxyError, match="not a HAProxy version"):
-        from_version(text)
+        Capabilities.from_version(text)
 
 
 def test_abilities_come_with_their_versions() -> None:
-    old, middle, new = (from_version(text) for text in ("2.8.25", "3.0.0", "3.4.7"))
+    old, middle, new = (Capabilities.from_version(text) for text in ("2.8.25", "3.0.0", "3.4.7"))
     assert (old.wait, middle.wait, new.wait) == (False, True, True)
     assert (old.slow_set_map, middle.slow_set_map) == (True, False)
     assert (middle.dynamic_backends, new.dynamic_backends) == (False, True)
@@ -46,7 +46,7 @@ def test_abilities_come_with_their_versions() -> None:
 
 
 def test_a_newer_version_than_known_counts_as_the_newest_known() -> None:
-    newest, future = from_version("3.4.0"), from_version("4.1.2")
+    newest, future = Capabilities.from_version("3.4.0"), Capabilities.from_version("4.1.2")
     assert future == Capabilities.from_version("4.1.2")
     assert {f: getattr(future, f) for f in future.__struct_fields__[1:]} == {
         f: getattr(newest, f) for f in newest.__struct_fields__[1:]

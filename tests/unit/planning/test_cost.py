@@ -103,7 +103,7 @@ def test_only_what_changed_is_touched(count: int, change: str) -> None:
     old, touched_old = counted(config)
     new, touched_new = counted(config.with_routes(changed))
 
-    planned = plan(diff(old, new, changed), layout, PoolPolicy())
+    planned = plan(diff(old, new, changed), layout)
 
     assert set(touched_old) | set(touched_new) == set(changed)
     assert len(touched_old) == len(touched_new) == len(changed)
@@ -123,7 +123,7 @@ def test_putting_routes_touches_only_those(change: str) -> None:
 def test_the_layout_of_others_is_shared() -> None:
     config, layout = many(1000)
     new = config.with_routes(compiled(http("new")))
-    planned = plan(diff(config, new, [http("new").key]), layout, PoolPolicy())
+    planned = plan(diff(config, new, [http("new").key]), layout)
     assert {key for key in planned.layout.slots if key not in layout.slots} == {http("new").key}
     assert all(planned.layout.slots[key] is layout.slots[key] for key in layout.slots)
 

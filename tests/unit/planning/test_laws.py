@@ -26,8 +26,8 @@ def loaded(routes: list[Route], policy: PoolPolicy) -> State:
     """What a first start with these routes loads."""
     target = config(*routes)
     changes = diff(CompiledConfig(FRONTENDS), target)
-    planned = plan(changes, Layout(), policy)
-    return State(target, planned.reload_layout if planned.reasons else Layout())
+    planned = plan(changes, Layout())
+    return State(target, lay_out(planned.layout, planned.deferred, policy))
 
 
 def carried_out(state: State, target: CompiledConfig, policy: PoolPolicy) -> tuple[Running, State]:
@@ -36,7 +36,7 @@ def carried_out(state: State, target: CompiledConfig, policy: PoolPolicy) -> tup
     async def run() -> tuple[Running, State]:
         backend = MemoryBackend()
         await backend.start(state)
-        planned = plan(diff(state.config, target), state.layout, policy)
+        planned = plan(diff(state.config, target), state.layout)
         assert await backend.apply(planned.steps) == {}
         after = State(target, planned.layout)
         for step in planned.steps:
@@ -107,7 +107,7 @@ def test_whatever_runs_is_led_to_what_is_wanted(
         await backend.start(start)
         found = adopt(target, await backend.observe())
         await backend.perform(found.strays)
-        planned = plan(diff(found.config, target), found.layout, policy)
+        planned = plan(diff(found.config, target), found.layout)
         await backend.apply(planned.steps)
         for step in planned.steps:
             await backend.perform(step.afterwards)
@@ -125,7 +125,7 @@ def test_whatever_runs_is_led_to_what_is_wanted(
 def test_the_same_plan_again_does_nothing(routes: list[Route]) -> None:
     state = loaded(routes, POLICY)
 
-    planned = plan(diff(state.config, state.config), state.layout, POLICY)
+    planned = plan(diff(state.config, state.config), state.layout)
 
     assert (planned.steps, planned.reasons) == ((), ())
 

@@ -36,7 +36,7 @@ from frontserver.planning.compiled import (
 )
 from frontserver.planning.diff import Changes, RouteChange, diff
 from frontserver.planning.layout import Layout, Pool
-from frontserver.planning.plan import Plan, ReloadReason, plan
+from frontserver.planning.plan import Plan, ReloadReason, lay_out, plan
 from tests.unit.planning.routes import FRONTENDS, POLICY, SCARCE, compiled, config, http, mongo
 
 HOSTS, SNI, FLAGS = "maps/hosts.map", "maps/sni.map", "maps/flags.map"
@@ -67,7 +67,7 @@ def standing(*routes: Route) -> tuple[CompiledConfig, Layout]:
 
 def planned(before: list[Route], after: list[Route]) -> Plan:
     old, layout = standing(*before)
-    return plan(diff(old, config(*after)), layout, SCARCE)
+    return plan(diff(old, config(*after)), layout)
 
 
 ROWS: dict[str, tuple[list[Route], list[Route], list[Action]]] = {
@@ -154,7 +154,7 @@ def test_runtime_actions(row: str) -> None:
 
     assert [action for step in result.steps for action in step.actions] == expected
     assert result.reasons == ()
-    assert result.reload_layout == result.layout
+    assert result.deferred == ()
 
 
 RELOADS: dict[str, tuple[Route, ReloadReason | None]] = {
@@ -171,11 +171,11 @@ def test_only_these_need_a_reload(row: str) -> None:
         pools=standing()[1].pools.set(MONGO_PROFILE.id, Pool(MONGO_PROFILE, 1, fresh=1))
     )
 
-    result = plan(diff(config(), config(route)), layout, SCARCE)
+    result = plan(diff(config(), config(route)), layout)
 
     assert result.reasons == ((reason,) if reason else ())
     assert [change.key for change in result.deferred] == ([route.key] if reason else [])
-    assert route.key in result.reload_layout.slots
+    assert route.key in lay_out(result.layout, result.deferred, SCARCE).slots
 
 
 def test_a_move_to_an_unknown_profile_leaves_the_old_slot_alone_until_the_reload() -> None:
@@ -183,8 +183,9 @@ def test_a_move_to_an_unknown_profile_leaves_the_old_slot_alone_until_the_reload
 
     assert result.steps == ()
     assert result.layout.slots[http().key] == PLAIN
-    assert result.reload_layout.slots[http().key] != PLAIN
-    assert HTTP_PROFILE.id not in result.reload_layout.pools  # Nobody is left there.
+    after = lay_out(result.layout, result.deferred, SCARCE)
+    assert after.slots[http().key] != PLAIN
+    assert HTTP_PROFILE.id not in after.pools  # Nobody is left there.
 
 
 def test_a_vacated_slot_rests_and_its_values_go_last() -> None:
@@ -202,7 +203,7 @@ def test_a_removed_route_that_was_never_placed_needs_nothing() -> None:
     key = http().key
     changes = Changes(routes=(RouteChange(key, None, None),))
 
-    (step,) = plan(changes, Layout(), SCARCE).steps
+    (step,) = plan(changes, Layout()).steps
 
     assert (step.actions, step.vacated, step.afterwards) == ((), None, ())
 
@@ -210,7 +211,7 @@ def test_a_removed_route_that_was_never_placed_needs_nothing() -> None:
 def test_changed_frontends_need_a_reload() -> None:
     new = msgspec.structs.replace(FRONTENDS, hard_stop_after="1h")
 
-    result = plan(diff(config(), config(frontends=new)), Layout(), POLICY)
+    result = plan(diff(config(), config(frontends=new)), Layout())
 
     assert result.reasons == (ReloadReason.FRONTENDS,)
 
@@ -222,8 +223,8 @@ def test_a_renewed_certificate_needs_none_but_a_first_one_does() -> None:
     def with_certificate(*certificates: Certificate) -> CompiledConfig:
         return msgspec.structs.replace(config(), certificates=certificates)
 
-    renewed = plan(diff(with_certificate(old), with_certificate(new)), Layout(), SCARCE)
-    first = plan(diff(with_certificate(), with_certificate(new)), Layout(), SCARCE)
+    renewed = plan(diff(with_certificate(old), with_certificate(new)), Layout())
+    first = plan(diff(with_certificate(), with_certificate(new)), Layout())
 
     assert (renewed.certificates, renewed.reasons) == ((PutCertificate(new),), ())
     assert (first.certificates, first.reasons) == ((), (ReloadReason.CERTIFICATES,))
@@ -240,7 +241,7 @@ def test_a_ca_of_its_own_is_loaded_before_the_server_that_needs_it() -> None:
     layout = standing()[1].place(old.key, old.profile)
     changes = Changes(routes=(RouteChange(old.key, old, new),))
 
-    (step,) = plan(changes, layout, SCARCE).steps
+    (step,) = plan(changes, layout).steps
 
     assert [type(action) for action in step.actions] == [PutCaFile, PutServer, RetireServer]
 
@@ -251,7 +252,7 @@ def test_a_check_brings_its_path_and_host_as_values() -> None:
     profile = compiled(route)[route.key].profile  # type: ignore[union-attr]
     layout = layout.reloaded({profile: 1}, SCARCE)
 
-    (step,) = plan(diff(config(), config(route)), layout, SCARCE).steps
+    (step,) = plan(diff(config(), config(route)), layout).steps
 
     slot = profile.id + ".0"
     assert step.actions[:2] == (

@@ -15,7 +15,7 @@ NO_SPARE = PoolPolicy((), spare=0)
 def laid_out(config: CompiledConfig, policy: PoolPolicy = NO_SPARE) -> Layout:
     """Every route on a slot."""
     changes = diff(CompiledConfig(config.frontends), config)
-    return lay_out(Layout(), plan(changes, Layout(), policy).deferred, policy)
+    return lay_out(Layout(), plan(changes, Layout()).deferred, policy)
 
 
 def rendered(
