@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from frontserver import __version__
+from frontserver.cli.options import config_option
 from frontserver.errors import FrontServerError, SettingsError
 
 USAGE_ERROR = 2
@@ -34,12 +35,7 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup)
 @click.version_option(__version__, prog_name="frontserver")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A TOML file with settings; the environment wins over it.",
-)
+@config_option
 @click.pass_context
 def group(context: click.Context, config_file: Path | None) -> None:
     """A control plane for HAProxy: agents ask over REST, routes go live without a reload."""

@@ -79,10 +79,18 @@ def _executable(path: Path) -> bool:
 
 
 async def _output(binary: Path, flag: str) -> str:
+    return (await run(binary, flag, seconds=_SECONDS))[0]
+
+
+async def run(binary: Path, *arguments: str | Path, seconds: float) -> tuple[str, int]:
+    """Run the program to its end; returns what it printed, errors among it, and its exit code.
+
+    Raises `ProxyError` if it can't be run, or hasn't ended within `seconds`: then it is killed.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             binary,
-            flag,
+            *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -91,12 +99,16 @@ async def _output(binary: Path, flag: str) -> str:
     except OSError as error:
         raise ProxyError(f"{binary} can't be run: {error.strerror}") from error
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(seconds):
             output, _ = await process.communicate()
     except TimeoutError as error:
-        raise ProxyError(f"{binary} {flag} doesn't come to an end") from error
+        command = " ".join(map(str, (binary, *arguments)))
+        raise ProxyError(
+            f"{command} doesn't come to an end: it took more than {seconds} s"
+        ) from error
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return output.decode(errors="replace")
+    # Set by then: the process was waited for.
+    return output.decode(errors="replace"), process.returncode or 0

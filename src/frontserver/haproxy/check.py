@@ -6,12 +6,11 @@ that isn't ours and a missing chroot pass the check (see `ports`).
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 
-from frontserver.errors import ConfigRejectedError, ProxyError
-from frontserver.haproxy.binary import environment
+from frontserver.errors import ConfigRejectedError
+from frontserver.haproxy.binary import run
 
 _ALERT = re.compile(r"\[ALERT\]\s+\(\d+\) : (?:config : )?(.*)")
 _WHERE = re.compile(r"(?:parsing )?\[(?P<file>[^\]]+?):(?P<line>\d+)\]")
@@ -26,30 +25,9 @@ async def check(binary: Path, config: Path, *, timeout: float = 60.0) -> None:  
     Raises `ConfigRejectedError` with HAProxy's reasons, and `ProxyError` if the check doesn't come
     to an end within `timeout` seconds or the program can't be run.
     """
-    try:
-        process = await asyncio.create_subprocess_exec(
-            binary,
-            "-c",
-            "-f",
-            config,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=environment(),
-        )
-    except OSError as error:
-        raise ProxyError(f"{binary} can't be run: {error.strerror}") from error
-    try:
-        async with asyncio.timeout(timeout):
-            output, _ = await process.communicate()
-    except TimeoutError as error:
-        raise ProxyError(f"checking {config} took more than {timeout} s") from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        raise rejection(output.decode(errors="replace"), process.returncode)
+    output, code = await run(binary, "-c", "-f", config, seconds=timeout)
+    if code != 0:
+        raise rejection(output, code)
 
 
 def rejection(output: str, code: int | None = None) -> ConfigRejectedError:
