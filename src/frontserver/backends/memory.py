@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from frontserver.backends.port import State
+from frontserver.backends.port import Leftovers, Look, Prepared, State
 from frontserver.errors import CommandRefusedError, ConfigRejectedError, ProxyUnavailableError
 from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import (
@@ -26,7 +27,8 @@ from frontserver.planning.running import Running, RunningServer, materialise
 class MemoryBackend:
     """Obeys the port. Tests may set `down`, and `refuses` to what it should refuse.
 
-    `reloads` lists the reasons of every reload, `performed` every action, in order.
+    `reloads` lists the reasons of every reload, `performed` every action, in order. While
+    `preparing` is an event that isn't set, reloads are being prepared.
     """
 
     def __init__(
@@ -34,6 +36,8 @@ class MemoryBackend:
     ) -> None:
         self.refuses = refuses
         self.down = False
+        self.preparing: asyncio.Event | None = None
+        self.old_workers = Leftovers()
         self.reloads: list[tuple[ReloadReason, ...]] = []
         self.performed: list[Action] = []
         self.persisted: State | None = None
@@ -44,6 +48,9 @@ class MemoryBackend:
     @property
     def version(self) -> str | None:
         return self._version
+
+    async def leftovers(self) -> Leftovers:
+        return self.old_workers
 
     def on_change(self, callback: Callable[[], None]) -> None:
         self._listeners.append(callback)
@@ -66,6 +73,19 @@ class MemoryBackend:
     async def observe(self) -> Running:
         return self._reach()
 
+    async def look(self, backends: Mapping[str, Sequence[tuple[str, str]]]) -> Look:
+        running = self._reach()
+        return Look(
+            worker=1,
+            servers={backend: running.servers.get(backend, {}) for backend in backends},
+            entries={
+                (name, key): running.maps.get(name, {}).get(key)
+                for pairs in backends.values()
+                for name, key in pairs
+            },
+            counts={name: len(content) for name, content in running.maps.items()},
+        )
+
     async def apply(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
         running = self._reach()
         failed: dict[RouteKey, str] = {}
@@ -87,15 +107,32 @@ class MemoryBackend:
         del steps  # A dictionary is persisted whole.
         self.persisted = state
 
-    async def check(self, state: State) -> None:
+    async def check(self, state: State, changed: Collection[RouteKey] | None = None) -> None:
+        del changed
         for route in state.config.routes.values():
             reason = self.refuses(route)
             if reason is not None and route.key in state.layout.slots:
                 raise ConfigRejectedError(reason)
 
-    async def reload(self, state: State, reasons: Sequence[ReloadReason]) -> None:
+    async def prepare(self, state: State, changed: Collection[RouteKey] | None = None) -> Prepared:
+        await self.check(state, changed)
+        if self.preparing is not None:
+            await self.preparing.wait()
+        return Prepared(state, "")
+
+    async def discard(self, prepared: Prepared) -> None:
+        del prepared  # Nothing was written.
+
+    async def reload(
+        self,
+        state: State,
+        reasons: Sequence[ReloadReason],
+        prepared: Prepared | None = None,
+        changed: Collection[RouteKey] | None = None,
+    ) -> None:
         self._reach()
-        await self.check(state)
+        if prepared is None:
+            await self.check(state, changed)
         self._load(state)
         self.reloads.append(tuple(reasons))
 

@@ -29,6 +29,15 @@ def listener(port: int) -> str | None:
     return None
 
 
+def private_memory(pid: int) -> int:
+    """The bytes of memory that a process shares with no other; 0 if that can't be told."""
+    try:
+        _, resident, shared, *_ = (_PROC / str(pid) / "statm").read_text().split()
+    except (OSError, ValueError):
+        return 0
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE")
+
+
 def _pids() -> Iterator[int]:
     yield from (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
 

@@ -13,6 +13,7 @@ import msgspec
 from frontserver.errors import ProxyError
 
 _MAP_LINE = re.compile(r"0x[0-9a-f]+ (\S+)(?: (.*))?")
+_MAP_SIZE = re.compile(r"^-?\d+ \((.+?)\) .*\bentry_cnt=(\d+)", re.MULTILINE)
 _CA_FILE = re.compile(r"\*?(.+) - \d+ certificate\(s\)")
 
 # Bits of srv_admin_state: maintenance forced, inherited, by a DNS failure; drain forced, inherited.
@@ -70,6 +71,11 @@ class Sessions(msgspec.Struct, frozen=True):
     current: int
     queued: int
 
+    @property
+    def busy(self) -> bool:
+        """Whether it has a session at all."""
+        return bool(self.current or self.queued)
+
 
 ServerStates = dict[str, dict[str, ServerState]]
 
@@ -106,6 +112,11 @@ def parse_map_value(text: str, key: str) -> str | None:
         if match := found.fullmatch(line):
             return match[1]
     return None
+
+
+def parse_map_sizes(text: str) -> dict[str, int]:
+    """`show map`: how many entries each map has, by the name it is loaded from."""
+    return {match[1]: int(match[2]) for match in _MAP_SIZE.finditer(text)}
 
 
 def parse_server_states(text: str) -> ServerStates:

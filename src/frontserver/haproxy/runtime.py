@@ -72,6 +72,11 @@ class RuntimeClient:
             _check_sizes(encoded, conversation.capabilities)
             return await self._talk(conversation, encoded)
 
+    @property
+    def worker(self) -> int:
+        """The PID of the worker that answered last; 0 if that isn't known."""
+        return self._conversation.worker if self._conversation else 0
+
     async def capabilities(self) -> Capabilities:
         """Of the worker that answers now; raises `ProxyUnavailableError`, or `ProxyError` < 2.8."""
         (version,) = await self.run(["show version"])
@@ -198,6 +203,11 @@ class _Conversation:
             conversation.close()
             raise
         return conversation
+
+    @property
+    def worker(self) -> int:
+        """The PID of the worker at the other end."""
+        return self._info.pid if self._info else 0
 
     @property
     def usable(self) -> bool:

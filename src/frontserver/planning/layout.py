@@ -20,6 +20,9 @@ from frontserver.planning.compiled import Profile
 HANDFUL = 4
 SPARE_SHARE = 0.25
 LOW_WATER_SHARE = 0.2
+# A pool that is used up soon after it was filled gets so many times the room it had, up to a bound.
+HOT_GROWTH = 4
+HOT_SPARE = 2048
 
 # One spelling a slot: `p1f….07` is no backend of ours.
 _BACKEND = re.compile(r"(?P<profile>[^.]+)\.(?P<slot>0|[1-9][0-9]{0,8})")
@@ -39,9 +42,19 @@ class PoolPolicy(msgspec.Struct, frozen=True):
             return used
         return used + max(HANDFUL, ceil(used * SPARE_SHARE))
 
-    def is_low(self, pool: Pool) -> bool:
+    def wanted_when_hot(self, pool: Pool, demand: int) -> int:
+        """Likewise for a pool that was used up soon after it had been filled."""
+        used = pool.used + demand
+        if used < HANDFUL:
+            return self.wanted(pool.profile, used)
+        room = min(HOT_SPARE, HOT_GROWTH * max(pool.room, HANDFUL))
+        return max(self.wanted(pool.profile, used), used + room)
+
+    def is_low(self, pool: Pool, *, hot: bool = False) -> bool:
         """Whether the pool should be refilled before it runs dry."""
         wanted = self.wanted(pool.profile, pool.used) - pool.used
+        if hot:
+            wanted = max(wanted, pool.room)
         return wanted > 0 and pool.spare <= wanted * LOW_WATER_SHARE
 
 
@@ -49,7 +62,8 @@ class Pool(msgspec.Struct, frozen=True):
     """The slots 0 to `size - 1` of a profile as HAProxy has loaded them.
 
     Slots from `fresh` on were never used; `returned` were, and are free again; `resting` are
-    out of use until their backend is seen idle or HAProxy reloads.
+    out of use until their backend is seen idle or HAProxy reloads. `room` is how many were free
+    when the pool was loaded, as far as that is known.
     """
 
     profile: Profile
@@ -57,6 +71,7 @@ class Pool(msgspec.Struct, frozen=True):
     fresh: int = 0
     returned: tuple[int, ...] = ()
     resting: frozenset[int] = frozenset()
+    room: int = 0
 
     @property
     def spare(self) -> int:
@@ -87,8 +102,14 @@ class Pool(msgspec.Struct, frozen=True):
         """After a reload: `size` slots, and none has a past."""
         returned = (*self.returned, *sorted(self.resting))
         return msgspec.structs.replace(
-            self, size=max(size, self.fresh), returned=returned, resting=frozenset()
+            self, size=max(size, self.fresh), returned=returned, resting=frozenset(), room=0
         )
+
+    def with_room_for(self, demand: int) -> Pool:
+        """For `demand` more routes at least; what is free beside them is its room."""
+        size = self.size + max(0, demand - self.spare)
+        pool = msgspec.structs.replace(self, size=size)
+        return msgspec.structs.replace(pool, room=pool.spare - demand)
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -141,19 +162,46 @@ class Layout(msgspec.Struct, frozen=True):
             return self
         return msgspec.structs.replace(self, pools=self.pools.set(profile_id, pool.give_back(slot)))
 
-    def reloaded(self, demand: Mapping[Profile, int], policy: PoolPolicy) -> Layout:
+    def reloaded(
+        self,
+        demand: Mapping[Profile, int],
+        policy: PoolPolicy,
+        hot: frozenset[str] = frozenset(),
+    ) -> Layout:
         """The layout that the next reload loads: pools grown for `demand` more routes each.
 
-        A pool that nobody uses, and that isn't standard, goes.
+        A pool that nobody uses, and that isn't standard, goes. `hot` names the profiles whose
+        pools grow faster.
         """
         profiles = {pool.profile for pool in self.pools.values()}
         pools: dict[str, Pool] = {}
         for profile in profiles | set(demand) | set(policy.standard):
             pool = self.pools.get(profile.id) or Pool(profile, 0)
-            size = policy.wanted(profile, pool.used + demand.get(profile, 0))
+            more = demand.get(profile, 0)
+            size = policy.wanted(profile, pool.used + more)
+            if size and profile.id in hot:
+                size = policy.wanted_when_hot(pool, more)
             if size:
-                pools[profile.id] = _with_room(pool.reloaded(size), demand.get(profile, 0))
+                pools[profile.id] = pool.reloaded(size).with_room_for(more)
         return msgspec.structs.replace(self, pools=Map(pools))
+
+    def resized(self, pools: Mapping[str, Pool]) -> Layout | None:
+        """After a reload with pools of these profiles and sizes; `None` if a route has no place.
+
+        What the pools say of their slots doesn't count: it may be old.
+        """
+        if any(pool.used for gone, pool in self.pools.items() if gone not in pools):
+            return None
+        resized = {
+            profile_id: msgspec.structs.replace(
+                (self.pools.get(profile_id) or Pool(pool.profile, 0)).reloaded(pool.size),
+                room=pool.room,
+            )
+            for profile_id, pool in pools.items()
+        }
+        if any(resized[profile_id].size != pool.size for profile_id, pool in pools.items()):
+            return None
+        return msgspec.structs.replace(self, pools=Map(resized))
 
     def resting(self) -> frozenset[str]:
         """The backends that wait to be seen idle."""
@@ -163,14 +211,13 @@ class Layout(msgspec.Struct, frozen=True):
             for slot in pool.resting
         )
 
-    def low(self, policy: PoolPolicy) -> tuple[Profile, ...]:
+    def low(self, policy: PoolPolicy, hot: frozenset[str] = frozenset()) -> tuple[Profile, ...]:
         """The profiles whose pools should be refilled soon."""
-        return tuple(pool.profile for _, pool in sorted(self.pools.items()) if policy.is_low(pool))
-
-
-def _with_room(pool: Pool, demand: int) -> Pool:
-    missing = demand - pool.spare
-    return msgspec.structs.replace(pool, size=pool.size + missing) if missing > 0 else pool
+        return tuple(
+            pool.profile
+            for profile_id, pool in sorted(self.pools.items())
+            if policy.is_low(pool, hot=profile_id in hot)
+        )
 
 
 def backend_name(profile_id: str, slot: int) -> str:
@@ -223,4 +270,5 @@ def placed(
 def _found(profile: Profile, size: int, taken: set[int], resting: set[int]) -> Pool:
     fresh = max(taken | resting, default=-1) + 1
     returned = tuple(slot for slot in range(fresh) if slot not in taken and slot not in resting)
-    return Pool(profile, size, fresh, returned, frozenset(resting))
+    room = size - fresh + len(returned)
+    return Pool(profile, size, fresh, returned, frozenset(resting), room)

@@ -105,13 +105,50 @@ def _blocker(change: RouteChange, layout: Layout) -> ReloadReason | None:
     return ReloadReason.POOL_EMPTY if loaded else ReloadReason.NEW_PROFILE
 
 
-def lay_out(layout: Layout, deferred: Sequence[RouteChange], policy: PoolPolicy) -> Layout:
-    """The layout that a reload loads, with the `deferred` routes placed in pools grown for them."""
+def lay_out(
+    layout: Layout,
+    deferred: Sequence[RouteChange],
+    policy: PoolPolicy,
+    hot: frozenset[str] = frozenset(),
+) -> Layout:
+    """The layout that a reload loads, with the `deferred` routes placed in pools grown for them.
+
+    `hot` names profiles whose pools were used up soon after they had been filled.
+    """
+    layout = _without(layout, deferred).reloaded(_demand(deferred), policy, hot)
+    return _with(layout, deferred)
+
+
+def lay_out_within(
+    layout: Layout, deferred: Sequence[RouteChange], prepared: Layout
+) -> Layout | None:
+    """Likewise, but with the pools of `prepared` as they are; `None` if they don't suffice.
+
+    `prepared` was laid out for a reload a while ago; `layout` is what runs by now.
+    """
+    within = _without(layout, deferred).resized(prepared.pools)
+    if within is None:
+        return None
+    demand = _demand(deferred)
+    if any(profile.id not in within.pools for profile in demand):
+        return None
+    if any(within.pools[profile.id].spare < count for profile, count in demand.items()):
+        return None
+    return _with(within, deferred)
+
+
+def _without(layout: Layout, deferred: Sequence[RouteChange]) -> Layout:
     for change in deferred:
         if change.key in layout.slots:
             layout = layout.vacate(change.key)
-    demand: Counter[Profile] = Counter(c.new.profile for c in deferred if c.new is not None)
-    layout = layout.reloaded(demand, policy)
+    return layout
+
+
+def _demand(deferred: Sequence[RouteChange]) -> Counter[Profile]:
+    return Counter(change.new.profile for change in deferred if change.new is not None)
+
+
+def _with(layout: Layout, deferred: Sequence[RouteChange]) -> Layout:
     for change in deferred:
         if change.new is not None:
             layout = layout.place(change.key, change.new.profile)

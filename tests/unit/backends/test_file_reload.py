@@ -304,7 +304,7 @@ async def test_an_interrupted_reload_is_undone_at_the_next_look(
     ran = current(site)
     backend = driver.backend
     assert isinstance(backend, FileBackend)
-    site.generations.promote(await backend._write(driver.state))
+    site.generations.promote((await backend._drafts.make_whole(driver.state)).path)
 
     await driver.assert_in_step()
 

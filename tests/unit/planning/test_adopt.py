@@ -96,7 +96,10 @@ def test_what_runs_as_wanted_is_taken_as_such() -> None:
     found = adopt(state.config, materialise(state.config, state.layout))
     assert found == Adopted(state.config, found.layout, ())
     assert found.layout.slots == state.layout.slots
-    assert dict(found.layout.pools) == dict(state.layout.pools)
+    # How much room there was when a pool was loaded isn't to be seen.
+    assert {i: msgspec.structs.replace(p, room=0) for i, p in found.layout.pools.items()} == {
+        i: msgspec.structs.replace(p, room=0) for i, p in state.layout.pools.items()
+    }
 
 
 def test_an_empty_haproxy_has_no_routes() -> None:

@@ -221,7 +221,7 @@ def test_found_slots_are_taken_resting_or_free() -> None:
     assert (pool.size, pool.fresh, pool.returned, pool.resting) == (6, 5, (0, 3), frozenset({2}))
     assert (pool.used, pool.spare) == (2, 3)
     assert dict(found.slots) == {A: f"{p}.1", B: f"{p}.4"}
-    assert found.pools[RARE.id] == Pool(RARE, 2)
+    assert found.pools[RARE.id] == Pool(RARE, 2, room=2)
 
 
 def test_what_lies_outside_of_the_pools_is_ignored() -> None:
