@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self
 
@@ -40,6 +41,7 @@ class HostPort(msgspec.Struct, frozen=True):
         return f"{host}:{self.port}"
 
 
+@lru_cache(maxsize=65_536)
 def _as_address(host: str) -> IPAddress | None:
     try:
         address = ip_address(host)

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import islice
 
 import msgspec
 
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 # A sweep of more than so many seconds is followed by so many times as much time for others.
 _LONG = 0.005
 _REST = 10
+
+_COMPILED_AT_ONCE = 200
 
 # Seconds after which to look whether old workers have ended.
 _RELOAD_LOOK = 0.5
@@ -313,7 +316,7 @@ class Reconciler:
         running = await self._backend.observe()
         if first:
             self._desired.recognise(running)
-            self._desired.recompile(self._desired.stored, self._applied.config)
+            await self._recompile(self._desired.stored)
         found = adopt(self._desired.config, running, self._applied.layout)
         await self._applied.clear(found.strays)
         drift = diff(found.config, self._applied.config)
@@ -362,7 +365,7 @@ class Reconciler:
         waiting, self._dirty = self._dirty, set()
         try:
             waiting -= await self._evict(self._desired.handed_over(waiting))
-            blocked = self._desired.recompile(waiting, self._applied.config)
+            blocked = await self._recompile(waiting)
             changes = diff(self._applied.config, self._desired.config, waiting)
             planned = plan(changes, self._applied.layout)
             deferred = {change.key for change in planned.deferred}
@@ -376,6 +379,16 @@ class Reconciler:
         except BaseException:
             self._dirty |= waiting
             raise
+
+    async def _recompile(self, keys: Collection[RouteKey]) -> dict[RouteKey, RouteStatus]:
+        """Compile these routes; of many some at a time, since others wait for the processor."""
+        blocked: dict[RouteKey, RouteStatus] = {}
+        waiting = iter(list(keys))
+        while some := list(islice(waiting, _COMPILED_AT_ONCE)):
+            blocked |= self._desired.recompile(some, self._applied.config)
+            if len(some) == _COMPILED_AT_ONCE:
+                await asyncio.sleep(0)
+        return blocked
 
     async def _begin_reload(self, planned: Plan) -> bool:
         """Prepare a reload if one is due; returns whether it will bring in the plan's rest."""

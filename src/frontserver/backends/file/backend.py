@@ -87,6 +87,7 @@ class FileBackend:
         self._listeners: list[Callable[[], None]] = []
         self._version: str | None = None
         self._worker: int | None = None
+        self._switching = False
         self._empty: State | None = None
         self._frame: CompiledConfig | None = None
 
@@ -121,7 +122,7 @@ class FileBackend:
             await asyncio.sleep(_WATCH_SECONDS)
             with contextlib.suppress(ProxyError):
                 pid = (await self._runtime.info()).pid
-                if self._worker not in (None, pid):
+                if not self._switching and self._worker not in (None, pid):
                     for listener in self._listeners:
                         listener()
 
@@ -259,12 +260,10 @@ class FileBackend:
     # --- runtime ---
 
     async def apply(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
-        self._touched |= {step.key for step in steps}
         failed = await self._performer.take(steps)
-        done = [step for step in steps if step.key not in failed]
-        for step in done:
-            self._mirror.act(step.actions)
-        await self._old_workers.let_go(done)
+        await self._old_workers.let_go([step for step in steps if step.key not in failed])
+        # Only now: a draft that was begun meanwhile doesn't know of them.
+        self._touched |= {step.key for step in steps}
         return failed
 
     async def perform(self, actions: Sequence[Action]) -> None:
@@ -390,6 +389,13 @@ class FileBackend:
         return self._generations.read(generation, GLOBAL, FRONTENDS, PROFILES)
 
     async def _switch_to(self, generation: Path) -> None:
+        self._switching = True
+        try:
+            await self._hand_over(generation)
+        finally:
+            self._switching = False
+
+    async def _hand_over(self, generation: Path) -> None:
         result = await self._master.reload()
         # The conversation was with the worker that leaves.
         await self._runtime.close()
