@@ -18,6 +18,8 @@ from frontserver.reconcile.backoff import Backoff
 
 # A pool that is used up sooner than this many seconds after it was filled is hot.
 _HOT_SECONDS = 60.0
+# So many old workers are as good as none; each beyond doubles the pause, up to a bound.
+_FEW_OLD_WORKERS = 4
 _MOST_DOUBLINGS = 8
 
 
@@ -25,7 +27,7 @@ class Reloads:
     """Prepares one reload at a time beside whatever is done at run time, and carries it out.
 
     `gap` is the least number of seconds from the end of a reload to the next one's beginning;
-    it doubles with every old worker that still serves, so that few of them pile up. While they
+    it grows with the old workers that still serve, so that few of them pile up. While they
     hold more than `budget` bytes of memory, none begins.
     """
 
@@ -71,7 +73,8 @@ class Reloads:
             return self._backoff.remaining
         if self._ended is None:
             return 0.0
-        gap = self._gap * 2.0 ** min(self._leftovers.count, _MOST_DOUBLINGS)
+        many = max(0, self._leftovers.count - _FEW_OLD_WORKERS)
+        gap = self._gap * 2.0 ** min(many, _MOST_DOUBLINGS)
         return max(0.0, self._ended + gap - time.monotonic())
 
     async def look(self) -> None:
