@@ -79,7 +79,8 @@ class Driver:
             await self.backend.perform(step.afterwards)
         if planned.reasons:
             self.state = State(target, lay_out(planned.layout, planned.deferred, POLICY))
-            await self.backend.reload(self.state, planned.reasons)
+            differing = [change.key for change in planned.deferred]
+            await self.backend.reload(self.state, planned.reasons, changed=differing)
         return planned
 
     async def seen(self) -> Running:

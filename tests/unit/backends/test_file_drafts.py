@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.port import Prepared, State
 from frontserver.errors import ConfigRejectedError, StorageError
-from frontserver.model.routes import CookieName, HeaderEdits, HeaderName, HeaderValue, Route
+from frontserver.model.routes import (
+    CookieName,
+    HeaderEdits,
+    HeaderName,
+    HeaderValue,
+    Route,
+    RouteKey,
+)
 from frontserver.planning.compiled import HOSTS, MAPS, VALUES, CompiledConfig
 from frontserver.planning.diff import diff
 from frontserver.planning.layout import PoolPolicy
-from frontserver.planning.plan import lay_out, lay_out_within, plan
+from frontserver.planning.plan import RouteSteps, lay_out, lay_out_within, plan
 from frontserver.rendering.render import PROFILES, SHARD_SLOTS, shard_name
 from tests.unit.backends.conftest import Site
 from tests.unit.backends.fileworld import REFILL, ask, current, driving, generations, origin, shop
@@ -86,21 +93,27 @@ async def test_what_was_under_way_when_a_reload_was_begun_is_part_of_it(
     target = CompiledConfig(before.config.frontends).with_routes(compiled(shop(1), mongo()))
     planned = plan(diff(before.config, target), before.layout)
 
-    changing = asyncio.create_task(_apply(backend, planned.steps))
-    await asyncio.sleep(0)
+    assert isinstance(backend, FileBackend)
+    taken, heard, take = asyncio.Event(), asyncio.Event(), backend._performer.take
+
+    async def slow(steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
+        failed = await take(steps)
+        taken.set()
+        await heard.wait()
+        return failed
+
+    backend._performer.take = slow  # type: ignore[method-assign]
+    changing = asyncio.create_task(backend.apply(planned.steps))
+    await taken.wait()
     preparing = asyncio.create_task(reload.prepare())
     await asyncio.sleep(0)
+    heard.set()
     assert await changing == {}
     driver.state = State(target, planned.layout)
     await backend.persist(driver.state, planned.steps)
     await reload.load(await preparing)
 
     await driver.assert_in_step()
-
-
-async def _apply(backend: object, steps: object) -> object:
-    assert isinstance(backend, FileBackend)
-    return await backend.apply(steps)  # type: ignore[arg-type]
 
 
 async def test_a_cold_start_after_such_a_reload_brings_back_the_same(

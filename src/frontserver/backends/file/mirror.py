@@ -196,7 +196,7 @@ class Mirror:
     def _wholes(self, behind: _Behind) -> Iterator[Mapping[str, str]]:
         """Whole files to write, some at a time; those that make routes reachable are the last."""
         pools = self._state.layout.pools if self._state else {}
-        names = sorted(shard for shard in behind.shards if shard[0] in pools)
+        names = sorted(behind.shards)
         routes = self._routes if len(names) <= _AT_ONCE else dict(self._routes)
         rendered = (
             self.shards(pools, names[first : first + _AT_ONCE], routes)
@@ -231,11 +231,12 @@ class Mirror:
         names: Iterable[Shard],
         routes: Mapping[str, CompiledRoute] | None = None,
     ) -> dict[str, str]:
-        """The texts of shards, as of now or with `routes` by backend."""
+        """The texts of shards, as of now or with `routes` by backend; of pools that there are."""
         routes = self._routes if routes is None else routes
         return {
             shard_name(profile_id, shard): self._renderer.shard(pools[profile_id], shard, routes)
             for profile_id, shard in names
+            if profile_id in pools
         }
 
     def difference(self, state: State, changed: Iterable[RouteKey]) -> Delta | None:
