@@ -14,6 +14,17 @@ OLDEST = (2, 8, 0)
 _VERSION = re.compile(r"(?<![\d.])(\d{1,3})\.(\d{1,3})(?:\.(\d{1,4}))?")
 
 
+class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
+    """What no command tells, and only trying shows. Fields as in `Capabilities`."""
+
+    payload_limit: int
+    slow_set_map: bool
+    del_map_removes_all: bool
+    init_state: bool
+    automatic_sni: bool
+    guid: bool
+
+
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """One version's abilities. A version newer than all known counts as the newest known."""
 
