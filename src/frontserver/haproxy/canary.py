@@ -12,10 +12,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from frontserver.errors import ConfigRejectedError, ProxyError, StorageError
-from frontserver.haproxy import binary
+from frontserver.errors import ConfigRejectedError, StorageError
 from frontserver.haproxy.excerpt import Excerpt, excerpt
 from frontserver.haproxy.origin import Origin, origin
+from frontserver.haproxy.program import Program
 from frontserver.haproxy.throwaway import Throwaway, sweep, throwaway
 from frontserver.haproxy.trials import (
     SLOTS,
@@ -44,12 +44,11 @@ class Canary:
 
     def __init__(self, program: Path, verdicts: Verdicts, *, seconds: float = 10.0) -> None:
         """`seconds` bound one throwaway process; usual is 0.1."""
-        self._program = program
+        self._program = Program(program)
         self._verdicts = verdicts
         self._seconds = seconds
         self._lock = asyncio.Lock()
         self._swept = False
-        self._version: tuple[tuple[int, ...], str] | None = None
 
     async def try_profiles(
         self, texts: Mapping[str, str], profiles: Sequence[Profile], *, dynamic: bool = False
@@ -63,7 +62,7 @@ class Canary:
         """
         wanted = {profile.id: profile for profile in profiles}
         async with self._lock:
-            program = await self.version()
+            program = await self._program.version()
             cut = excerpt(texts, frozenset(wanted), slots=SLOTS)
             prints = {one: digest((_TRIALS, cut.base, cut.profiles[one]), 24) for one in wanted}
             known = {one: self._verdicts.verdict(program, prints[one]) for one in wanted}
@@ -79,17 +78,6 @@ class Canary:
                 verdicts |= found
                 self._keep(program, {prints[one]: verdict for one, verdict in found.items()})
         return verdicts
-
-    async def version(self) -> str:
-        """The program's version with its build; asked again when the file is another one."""
-        try:
-            status = await asyncio.to_thread(self._program.stat)
-        except OSError as error:
-            raise ProxyError(f"{self._program} can't be run: {error.strerror}") from error
-        identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        if self._version is None or self._version[0] != identity:
-            self._version = identity, await binary.version(self._program)
-        return self._version[1]
 
     def _keep(self, program: str, found: dict[str, Verdict]) -> None:
         try:
@@ -132,7 +120,7 @@ class Canary:
         try:
             async with (
                 asyncio.timeout(self._seconds),
-                throwaway(self._program, configuration, dict.fromkeys(MAPS, "")) as process,
+                throwaway(self._program.path, configuration, dict.fromkeys(MAPS, "")) as process,
                 origin(process.directory) as ends,
             ):
                 run = Run(process, step_by_step=len(profiles) == 1)
