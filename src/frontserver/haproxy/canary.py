@@ -115,7 +115,7 @@ class Canary:
 
         def configuration(directory: Path) -> str:
             ids = (profile.id for profile in profiles)
-            return cut.text(directory, *ids) + listeners(cut, profiles, directory)
+            return cut.text(directory, *ids) + listeners(directory)
 
         try:
             async with (

@@ -74,11 +74,6 @@ class Section(msgspec.Struct, frozen=True):
         return self.words[1] if len(self.words) > 1 else ""
 
     @property
-    def parent(self) -> str | None:
-        """The `defaults` section that it is `from`."""
-        return self.words[3] if self.words[2:3] == ("from",) and len(self.words) > 3 else None
-
-    @property
     def text(self) -> str:
         return "".join(f"{line}\n" for line in self.lines)
 
@@ -91,10 +86,6 @@ class Excerpt(msgspec.Struct, frozen=True):
 
     base: str
     profiles: dict[str, tuple[Section, ...]]
-
-    def parent(self, profile_id: str) -> str:
-        """The `defaults` section that a profile is `from`, as listeners for it should be."""
-        return self.profiles[profile_id][0].parent or "throwaway"
 
     def text(self, directory: Path, *profile_ids: str) -> str:
         """The configuration with these profiles, for a process whose sockets are in `directory`."""

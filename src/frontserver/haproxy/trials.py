@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -15,7 +16,6 @@ from frontserver.errors import CommandRefusedError, ProxyError, ProxyUnavailable
 from frontserver.haproxy import origin as ends
 from frontserver.haproxy.answers import check
 from frontserver.haproxy.commands import Command
-from frontserver.haproxy.excerpt import Excerpt
 from frontserver.haproxy.origin import Origin
 from frontserver.haproxy.throwaway import Throwaway
 from frontserver.planning.compiled import (
@@ -147,28 +147,22 @@ def _server(
     )
 
 
-def listeners(excerpt: Excerpt, profiles: Iterable[Profile], directory: object) -> str:
+def listeners(directory: Path) -> str:
     """Frontends that route as the real ones do, on Unix sockets: no port can clash."""
-    parents = {profile.mode: excerpt.parent(profile.id) for profile in profiles}
-    text = ""
-    if "http" in parents:
-        text += (
-            f"frontend canary_http from {parents['http']}\n    mode http\n"
-            f"    bind unix@{directory}/{_HTTP_SOCKET} mode 600\n"
-            "    http-request set-var(txn.host) req.hdr(host),field(1,:),lower\n"
-            "    http-after-response set-header canary-backend %[be_name]\n"
-            f"    use_backend %[var(txn.host),map({HOSTS})]"
-            f" if {{ var(txn.host),map({HOSTS}) -m found }}\n"
-        )
-    if "tcp" in parents:
-        text += (
-            f"frontend canary_tcp from {parents['tcp']}\n    mode tcp\n"
-            f"    bind unix@{directory}/{_TCP_SOCKET} mode 600\n"
-            "    tcp-request inspect-delay 5s\n"
-            "    tcp-request content reject unless { req.ssl_hello_type 1 }\n"
-            f"    use_backend %[req.ssl_sni,lower,map({SNI})]\n"
-        )
-    return text
+    return (
+        "frontend canary_http from throwaway\n"
+        f"    bind unix@{directory}/{_HTTP_SOCKET} mode 600\n"
+        "    http-request set-var(txn.host) req.hdr(host),field(1,:),lower\n"
+        "    http-after-response set-header canary-backend %[be_name]\n"
+        f"    use_backend %[var(txn.host),map({HOSTS})]"
+        f" if {{ var(txn.host),map({HOSTS}) -m found }}\n"
+        "frontend canary_tcp from throwaway\n"
+        "    mode tcp\n"
+        f"    bind unix@{directory}/{_TCP_SOCKET} mode 600\n"
+        "    tcp-request inspect-delay 5s\n"
+        "    tcp-request content reject unless { req.ssl_hello_type 1 }\n"
+        f"    use_backend %[req.ssl_sni,lower,map({SNI})]\n"
+    )
 
 
 class Run:
