@@ -14,7 +14,13 @@ _TCP_LISTEN = "0A"
 
 def ours(master_socket: Path) -> list[int]:
     """Every process started with `-S MASTER_SOCKET…`: the master, its workers, old ones too."""
-    return [pid for pid in _pids() if _names_socket(pid, str(master_socket))]
+    socket = str(master_socket)
+    return [pid for pid in _pids() if socket in (v.split(",")[0] for v in _values_of(pid, "-S"))]
+
+
+def local_peer(name: str) -> list[int]:
+    """Every process started with `-L NAME`."""
+    return [pid for pid in _pids() if name in _values_of(pid, "-L")]
 
 
 def listener(port: int) -> str | None:
@@ -42,16 +48,14 @@ def _pids() -> Iterator[int]:
     yield from (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
 
 
-def _names_socket(pid: int, socket: str) -> bool:
+def _values_of(pid: int, flag: str) -> list[str]:
+    """What follows each `flag` on a process's command line."""
     try:
         words = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
-        return False
+        return []
     arguments = [os.fsdecode(word) for word in words]
-    return any(
-        flag == "-S" and value.split(",")[0] == socket
-        for flag, value in itertools.pairwise(arguments)
-    )
+    return [value for name, value in itertools.pairwise(arguments) if name == flag]
 
 
 def _target(descriptor: Path) -> str:

@@ -14,6 +14,9 @@ from frontserver.errors import ProxyError
 
 _MAP_LINE = re.compile(r"0x[0-9a-f]+ (\S+)(?: (.*))?")
 _MAP_SIZE = re.compile(r"^-?\d+ \((.+?)\) .*\bentry_cnt=(\d+)", re.MULTILINE)
+# Words up to the first argument, alternative or colon.
+_HELP_LINE = re.compile(r"  ([a-z][a-z-]*(?: +[a-z][a-z0-9-]*)*) *(?=[:<\[{(@]|$)")
+_CONDITION = re.compile(r"^ *- ([a-z]+-removable)\b", re.MULTILINE)
 _CA_FILE = re.compile(r"\*?(.+) - \d+ certificate\(s\)")
 
 # Bits of srv_admin_state: maintenance forced, inherited, by a DNS failure; drain forced, inherited.
@@ -171,6 +174,25 @@ def parse_ca_files(text: str) -> list[str]:
     """`show ssl ca-file`: names of CA bundles in memory."""
     matches = (_CA_FILE.fullmatch(line) for line in parse_names(text))
     return [match[1] for match in matches if match]
+
+
+def parse_help(text: str) -> frozenset[str]:
+    """`help`: names of the commands that this socket's level allows, such as `add map`."""
+    matches = (_HELP_LINE.match(line) for line in text.splitlines())
+    return frozenset(" ".join(match[1].split()) for match in matches if match)
+
+
+def parse_wait_conditions(text: str) -> frozenset[str]:
+    """`wait -h`: what can be waited for, such as `srv-removable`."""
+    return frozenset(_CONDITION.findall(text))
+
+
+def parse_backends(text: str) -> list[str]:
+    """`show backend`: names, those made at run time among them."""
+    lines = text.splitlines()
+    if "# name" not in lines:
+        raise _unreadable("show backend", text)
+    return [line for line in lines[lines.index("# name") + 1 :] if line]
 
 
 def _unreadable(command: str, text: str) -> ProxyError:

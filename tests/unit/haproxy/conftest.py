@@ -77,6 +77,7 @@ class Site(msgspec.Struct, frozen=True):
         fresh.write_text(
             f"global\n  stats socket {self.runtime} mode 600 level admin\n"
             f"  description answers {status}\n"
+            "defaults unfit\n  mode http\n  balance static-rr\n"
             "defaults d\n  mode http\n  timeout connect 1s\n  timeout client 5s\n"
             "  timeout server 5s\n"
             f"frontend f\n  bind 127.0.0.1:{self.port}\n"
