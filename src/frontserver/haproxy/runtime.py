@@ -51,6 +51,11 @@ class RuntimeClient:
         self._timeout = timeout
         self._lock = asyncio.Lock()
         self._conversation: _Conversation | None = None
+        self._capabilities: Capabilities | None = None
+
+    def capable(self, capabilities: Capabilities) -> None:
+        """Take over what was observed of this HAProxy, instead of what its version tells."""
+        self._capabilities = capabilities
 
     async def run(self, commands: Sequence[Command]) -> list[str]:
         """Send commands and return their answers, in order, stripped of framing.
@@ -69,7 +74,7 @@ class RuntimeClient:
                 if self._master is None or not _refuses(error):
                     raise
                 return [await self._through_master(self._master, one) for one in encoded]
-            _check_sizes(encoded, conversation.capabilities)
+            _check_sizes(encoded, self._capabilities or conversation.capabilities)
             return await self._talk(conversation, encoded)
 
     @property

@@ -220,7 +220,7 @@ async def test_a_refused_candidate_is_told_before_anything_is_loaded(
 
     backend = driver.backend
     assert isinstance(backend, FileBackend)
-    backend._check = refuse
+    backend._judge._check = refuse
     with pytest.raises(ConfigRejectedError):
         await Reload(driver).prepare(shop(1, "waits", sticky=CookieName("C")))
     assert generations(site) == had

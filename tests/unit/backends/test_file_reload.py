@@ -159,7 +159,7 @@ async def test_a_reload_that_ends_the_master_is_rolled_back(
     """What neither our walls nor `haproxy -c` see, and happens after binding (2.8, 3.0)."""
     before = current(site)
     await customise(site, driver, "custom/global.cfg.j2", "    chroot /nowhere/at/all\n")
-    monkeypatch.setattr("frontserver.backends.file.backend.check_reloadable", lambda *_: None)
+    monkeypatch.setattr("frontserver.backends.file.judge.check_reloadable", lambda *_: None)
 
     with pytest.raises(ProxyError):
         await driver.backend.reload(driver.state, CHANGED)

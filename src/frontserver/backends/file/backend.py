@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from frontserver.backends.file.drafts import Draft, Drafts
 from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.judge import Check, Judge
 from frontserver.backends.file.mirror import Mirror
 from frontserver.backends.file.oldworkers import OldWorkers
 from frontserver.backends.file.performer import Performer
@@ -24,9 +25,11 @@ from frontserver.errors import (
     ProxyUnavailableError,
     StorageError,
 )
+from frontserver.haproxy.canary import Canary, Verdict
 from frontserver.haproxy.check import rejection
 from frontserver.haproxy.commands import word
 from frontserver.haproxy.master import MasterClient
+from frontserver.haproxy.probe import Prober, ask
 from frontserver.haproxy.process import HaproxyProcess
 from frontserver.haproxy.reads import (
     ServerStates,
@@ -37,16 +40,15 @@ from frontserver.haproxy.reads import (
 from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import Action, PutCertificate
+from frontserver.planning.capabilities import Capabilities
 from frontserver.planning.compiled import MAPS, CompiledConfig
 from frontserver.planning.layout import backend_name
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running, RunningServer
-from frontserver.rendering.invariants import check_invariants, check_reloadable
-from frontserver.rendering.render import FRONTENDS, GLOBAL, PROFILES, Renderer
+from frontserver.rendering.invariants import check_invariants
+from frontserver.rendering.render import GLOBAL, PROFILES, Renderer
 
 logger = logging.getLogger(__name__)
-
-Check = Callable[[Path], Awaitable[None]]
 
 _FLUSH_DELAY = 0.1
 _FLUSH_RETRY = 1.0
@@ -68,13 +70,22 @@ class FileBackend:
         runtime: RuntimeClient,
         master: MasterClient,
         check: Check,
+        canary: Canary | None = None,
+        prober: Prober | None = None,
+        tried: Callable[[Verdict], None] = lambda _: None,
     ) -> None:
+        """Without a `canary`, new profiles are loaded untried; without a `prober`, what this
+        HAProxy can do is what its version is known for.
+        """
         self._renderer = renderer
         self._generations = generations
         self._process = process
         self._runtime = runtime
         self._master = master
-        self._check = check
+        self._judge = Judge(generations, check, canary, tried)
+        self._prober = prober
+        self._capabilities: Capabilities | None = None
+        self._learnt_of = ""
         self._mirror = Mirror(renderer)
         self._drafts = Drafts(renderer, generations, self._mirror)
         self._draft: Draft | None = None
@@ -128,7 +139,7 @@ class FileBackend:
 
     async def _promote_new(self, state: State) -> None:
         draft = await self._drafts.make_whole(state)
-        await self._check_or_discard(draft.path)
+        await self._judge_or_discard(draft)
         await asyncio.to_thread(self._generations.promote, draft.path)
 
     async def _before_start(self) -> None:
@@ -160,7 +171,7 @@ class FileBackend:
         for name in await asyncio.to_thread(self._generations.heal, generation):
             logger.error("the last line of %s in %s had no end; it is left out", name, generation)
         try:
-            await self._check(generation)
+            await self._judge.accepts(generation)
         except ConfigRejectedError as error:
             logger.error("%s; HAProxy won't start with %s", error, generation)
             return False
@@ -195,6 +206,7 @@ class FileBackend:
             self._performer.forget_leaving()
             self._old_workers.expect()
         self._worker = info.pid
+        await self._learn(info.version)
         loaded = self._loaded(info.description)
         if loaded is None:
             logger.warning("HAProxy runs a configuration that isn't here; it will be replaced")
@@ -212,6 +224,24 @@ class FileBackend:
             servers=servers,
             maps=maps,
         )
+
+    async def _learn(self, version: str) -> None:
+        """See what this HAProxy can do, once for each version that is met."""
+        known = self._capabilities
+        if known is not None and version == self._learnt_of:
+            return
+        current = self._generations.current()
+        texts = self._generations.read(current, GLOBAL) if current else {}
+        found = (
+            await ask(self._runtime)
+            if self._prober is None
+            else await self._prober.observe(self._runtime, texts)
+        )
+        if found.lacking:
+            logger.error("HAProxy lacks commands that are needed: %s", ", ".join(found.lacking))
+        self._capabilities, self._learnt_of = found, version
+        self._runtime.capable(found)
+        self._judge.dynamic = found.dynamic_backends
 
     def _loaded(self, description: str) -> tuple[Path, Manifest] | None:
         """The generation that a worker has loaded, by its description, if it is here."""
@@ -327,7 +357,7 @@ class FileBackend:
         else:
             keys = frozenset(changed)
             draft = await self._drafts.make(state, lambda: keys | touched)
-        await self._check_or_discard(draft.path, self._generations.current())
+        await self._judge_or_discard(draft, self._generations.current())
         self._draft = draft
         return Prepared(state, draft.path.name)
 
@@ -376,17 +406,12 @@ class FileBackend:
         self._performer.forget_leaving()
         self._old_workers.expect()
 
-    async def _check_or_discard(self, generation: Path, running: Path | None = None) -> None:
+    async def _judge_or_discard(self, draft: Draft, running: Path | None = None) -> None:
         try:
-            if running is not None:
-                check_reloadable(*map(self._frame_of, (running, generation)))
-            await self._check(generation)
+            await self._judge.require(draft.path, draft.state, running)
         except BaseException:
-            await asyncio.to_thread(self._generations.discard, generation)
+            await asyncio.to_thread(self._generations.discard, draft.path)
             raise
-
-    def _frame_of(self, generation: Path) -> dict[str, str]:
-        return self._generations.read(generation, GLOBAL, FRONTENDS, PROFILES)
 
     async def _switch_to(self, generation: Path) -> None:
         self._switching = True
