@@ -13,7 +13,9 @@ from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import (
     Action,
     CutServer,
+    DropBackend,
     DropEntry,
+    PutBackend,
     PutCaFile,
     PutCertificate,
     PutEntry,
@@ -38,6 +40,8 @@ class MemoryBackend:
         self.down = False
         self.preparing: asyncio.Event | None = None
         self.old_workers = Leftovers()
+        # Profiles of which backends can be made at run time.
+        self.growing: frozenset[str] = frozenset()
         self.reloads: list[tuple[ReloadReason, ...]] = []
         self.performed: list[Action] = []
         self.persisted: State | None = None
@@ -160,6 +164,17 @@ class MemoryBackend:
             raise CommandRefusedError(type(action).__name__, reason)
         self.performed.append(action)
         match action:
+            case PutBackend(backend, _):
+                return msgspec.structs.replace(
+                    running,
+                    servers={**running.servers, backend: {}},
+                    extra=running.extra | {backend},
+                )
+            case DropBackend(backend):
+                servers = {b: some for b, some in running.servers.items() if b != backend}
+                return msgspec.structs.replace(
+                    running, servers=servers, extra=running.extra - {backend}
+                )
             case PutServer(backend, server):
                 return _with_server(
                     running, backend, server.name, RunningServer(server.address, server.port)

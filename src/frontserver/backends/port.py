@@ -138,6 +138,11 @@ class Backend(Protocol):
         """HAProxy's version, once it is known."""
         ...
 
+    @property
+    def growing(self) -> frozenset[str]:
+        """The profiles, by id, of which HAProxy can make backends at run time."""
+        ...
+
     async def leftovers(self) -> Leftovers:
         """The workers that reloads replaced and that still serve; none if that can't be told."""
         ...

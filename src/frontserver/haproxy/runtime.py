@@ -108,6 +108,10 @@ class RuntimeClient:
         """Current and queued sessions; `CommandRefusedError` if there is no such backend."""
         return reads.parse_sessions(await self._read(f"show stat {name} 2 -1"))
 
+    async def backend_names(self) -> list[str]:
+        """Names of all backends; raises `CommandRefusedError` if HAProxy doesn't list them."""
+        return reads.parse_backends(await self._read("show backend"))
+
     async def certificates(self) -> list[str]:
         """Names of the certificates in memory."""
         return reads.parse_names(await self._read("show ssl cert"))

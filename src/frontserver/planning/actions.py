@@ -10,6 +10,19 @@ import msgspec
 from frontserver.planning.compiled import CaFile, Certificate, Server
 
 
+class PutBackend(msgspec.Struct, frozen=True, tag=True):
+    """Make an empty backend of a profile, where HAProxy can at run time."""
+
+    backend: str
+    profile: str
+
+
+class DropBackend(msgspec.Struct, frozen=True, tag=True):
+    """Take away a backend that is empty and idle."""
+
+    backend: str
+
+
 class PutServer(msgspec.Struct, frozen=True, tag=True):
     """Add a server to a backend, or correct the one of this name, and put it in service."""
 
@@ -58,4 +71,14 @@ class PutCertificate(msgspec.Struct, frozen=True, tag=True):
     certificate: Certificate
 
 
-Action = PutServer | RetireServer | CutServer | PutEntry | DropEntry | PutCaFile | PutCertificate
+Action = (
+    PutBackend
+    | DropBackend
+    | PutServer
+    | RetireServer
+    | CutServer
+    | PutEntry
+    | DropEntry
+    | PutCaFile
+    | PutCertificate
+)

@@ -1,7 +1,9 @@
 """Which backend each route occupies.
 
 A profile in use has a pool of static backends, its slots; HAProxy loaded them empty, so a route
-takes one without a reload. Slot 17 of profile `p1f…` is the backend `p1f….17`.
+takes one without a reload. Slot 17 of profile `p1f…` is the backend `p1f….17`. Where HAProxy can
+make backends at run time, a pool that ran dry grows by extra slots, which the next reload makes
+ordinary ones.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ class PoolPolicy(msgspec.Struct, frozen=True):
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """The slots 0 to `size - 1` of a profile as HAProxy has loaded them.
+    """The slots 0 to `size - 1` of a profile as HAProxy has loaded them, and `extra` ones.
 
     Slots from `fresh` on were never used; `returned` were, and are free again; `resting` are
     out of use until their backend is seen idle or HAProxy reloads. `room` is how many were free
@@ -72,6 +74,7 @@ class Pool(msgspec.Struct, frozen=True):
     returned: tuple[int, ...] = ()
     resting: frozenset[int] = frozenset()
     room: int = 0
+    extra: frozenset[int] = frozenset()
 
     @property
     def spare(self) -> int:
@@ -79,30 +82,45 @@ class Pool(msgspec.Struct, frozen=True):
 
     @property
     def used(self) -> int:
-        return self.fresh - len(self.returned) - len(self.resting)
+        return self.fresh + len(self.extra) - len(self.returned) - len(self.resting)
+
+    @property
+    def end(self) -> int:
+        """The number after the last slot."""
+        return max(self.size, max(self.extra, default=-1) + 1)
 
     def take(self) -> tuple[Pool, int]:
-        """A free slot, never-used ones first, then the one that rested longest."""
+        """A free slot, never-used ones first, then the one that rested longest, then an extra."""
         if self.fresh < self.size:
             return msgspec.structs.replace(self, fresh=self.fresh + 1), self.fresh
-        slot, *rest = self.returned
-        return msgspec.structs.replace(self, returned=tuple(rest)), slot
+        if self.returned:
+            slot, *rest = self.returned
+            return msgspec.structs.replace(self, returned=tuple(rest)), slot
+        return msgspec.structs.replace(self, extra=self.extra | {self.end}), self.end
 
     def rest(self, slot: int) -> Pool:
         """The slot is empty but may still have a stream: don't hand it out."""
         return msgspec.structs.replace(self, resting=self.resting | {slot})
 
     def give_back(self, slot: int) -> Pool:
-        """The slot was seen idle: it may serve another route."""
+        """The slot was seen idle: it may serve another route; an extra one was taken away."""
+        if slot in self.extra:
+            return msgspec.structs.replace(
+                self, resting=self.resting - {slot}, extra=self.extra - {slot}
+            )
         return msgspec.structs.replace(
             self, resting=self.resting - {slot}, returned=(*self.returned, slot)
         )
 
     def reloaded(self, size: int) -> Pool:
-        """After a reload: `size` slots, and none has a past."""
-        returned = (*self.returned, *sorted(self.resting))
-        return msgspec.structs.replace(
-            self, size=max(size, self.fresh), returned=returned, resting=frozenset(), room=0
+        """After a reload: `size` slots, and none has a past or is extra."""
+        fresh = self.end if self.extra else self.fresh
+        unused = (slot for slot in range(self.fresh, fresh) if slot not in self.extra)
+        return Pool(
+            self.profile,
+            size=max(size, fresh),
+            fresh=fresh,
+            returned=(*self.returned, *sorted(self.resting), *unused),
         )
 
     def with_room_for(self, demand: int) -> Pool:
@@ -119,12 +137,17 @@ class Layout(msgspec.Struct, frozen=True):
     slots: Map[RouteKey, str] = Map()
 
     def free(self, profile: Profile) -> bool:
-        """Whether a route of this profile can be placed without a reload."""
+        """Whether a route of this profile can be placed on a slot that was loaded."""
         pool = self.pools.get(profile.id)
         return pool is not None and pool.spare > 0
 
+    def is_extra(self, backend: str) -> bool:
+        """Whether the backend is made at run time."""
+        profile_id, slot = slot_of(backend)
+        return profile_id in self.pools and slot in self.pools[profile_id].extra
+
     def place(self, key: RouteKey, profile: Profile) -> Layout:
-        """Put the route on a free slot; there must be one."""
+        """Put the route on a free slot, or on an extra one if there is none."""
         pool, slot = self.pools[profile.id].take()
         return msgspec.structs.replace(
             self,
@@ -233,22 +256,38 @@ def slot_of(backend: str) -> tuple[str, int]:
     return match["profile"], int(match["slot"])
 
 
+def is_beyond(backend: str, sizes: Mapping[str, int]) -> bool:
+    """Whether a backend is a slot of one of these profiles (by id), beyond its pool's size."""
+    try:
+        profile_id, slot = slot_of(backend)
+    except ValueError:
+        return False
+    return profile_id in sizes and slot >= sizes[profile_id]
+
+
 def placed(
     pools: Mapping[Profile, int],
     occupied: Mapping[RouteKey, str],
     dirty: Iterable[str] = (),
+    extra: Iterable[str] = (),
 ) -> Layout:
     """The layout of a HAProxy found running: sizes, who sits where, and slots not yet clean.
 
-    `pools` maps each loaded profile to its number of slots. Backends outside them are ignored.
+    `pools` maps each loaded profile to its number of slots, `extra` are the slots beyond; they
+    rest unless they are occupied. Backends outside are ignored.
     """
     by_id = {profile.id: profile for profile in pools}
+    beyond: dict[str, set[int]] = {profile_id: set() for profile_id in by_id}
+    for backend in extra:
+        profile_id, slot = slot_of(backend)
+        if profile_id in by_id and slot >= pools[by_id[profile_id]]:
+            beyond[profile_id].add(slot)
     taken: dict[str, set[int]] = {profile_id: set() for profile_id in by_id}
     resting: dict[str, set[int]] = {profile_id: set() for profile_id in by_id}
     slots: dict[RouteKey, str] = {}
     for key, backend in occupied.items():
         profile_id, slot = slot_of(backend)
-        if profile_id in by_id and slot < pools[by_id[profile_id]]:
+        if profile_id in by_id and (slot < pools[by_id[profile_id]] or slot in beyond[profile_id]):
             taken[profile_id].add(slot)
             slots[key] = backend
     for backend in dirty:
@@ -259,7 +298,9 @@ def placed(
     return Layout(
         pools=Map(
             {
-                profile.id: _found(profile, size, taken[profile.id], resting[profile.id])
+                profile.id: _found(
+                    profile, size, taken[profile.id], resting[profile.id], beyond[profile.id]
+                )
                 for profile, size in pools.items()
             }
         ),
@@ -267,8 +308,11 @@ def placed(
     )
 
 
-def _found(profile: Profile, size: int, taken: set[int], resting: set[int]) -> Pool:
-    fresh = max(taken | resting, default=-1) + 1
+def _found(
+    profile: Profile, size: int, taken: set[int], resting: set[int], beyond: set[int]
+) -> Pool:
+    fresh = max((taken | resting) - beyond, default=-1) + 1
     returned = tuple(slot for slot in range(fresh) if slot not in taken and slot not in resting)
     room = size - fresh + len(returned)
-    return Pool(profile, size, fresh, returned, frozenset(resting), room)
+    resting |= beyond - taken
+    return Pool(profile, size, fresh, returned, frozenset(resting), room, frozenset(beyond))

@@ -13,6 +13,7 @@ from frontserver.planning.actions import (
     Action,
     CutServer,
     DropEntry,
+    PutBackend,
     PutCaFile,
     PutCertificate,
     PutEntry,
@@ -63,16 +64,17 @@ class Plan(msgspec.Struct, frozen=True):
     layout: Layout
 
 
-def plan(changes: Changes, layout: Layout) -> Plan:
+def plan(changes: Changes, layout: Layout, growing: frozenset[str] = frozenset()) -> Plan:
     """How to make the changes on a HAProxy whose backends are laid out as `layout`.
 
-    A route needs a reload only if its profile isn't loaded or has no free slot.
+    A route needs a reload only if its profile isn't loaded or has no free slot; pools of the
+    profiles of these ids are `growing` by backends that HAProxy makes at run time.
     """
     steps: list[RouteSteps] = []
     deferred: list[RouteChange] = []
     reasons: set[ReloadReason] = set()
     for change in changes.routes:
-        reason = _blocker(change, layout)
+        reason = _blocker(change, layout, growing)
         if reason is not None:
             reasons.add(reason)
             deferred.append(change)
@@ -94,7 +96,7 @@ def plan(changes: Changes, layout: Layout) -> Plan:
     )
 
 
-def _blocker(change: RouteChange, layout: Layout) -> ReloadReason | None:
+def _blocker(change: RouteChange, layout: Layout, growing: frozenset[str]) -> ReloadReason | None:
     """Why the change can't be made at run time, or `None` if it can."""
     old, new = change.old, change.new
     if new is None or layout.free(new.profile):
@@ -102,6 +104,8 @@ def _blocker(change: RouteChange, layout: Layout) -> ReloadReason | None:
     if old is not None and old.profile == new.profile and change.key in layout.slots:
         return None
     loaded = new.profile.id in layout.pools
+    if loaded and new.profile.id in growing:
+        return None
     return ReloadReason.POOL_EMPTY if loaded else ReloadReason.NEW_PROFILE
 
 
@@ -166,7 +170,8 @@ def _steps(change: RouteChange, layout: Layout) -> tuple[RouteSteps, Layout]:
         return RouteSteps(key, actions, None, None, had, _forget(old, had)), layout
     layout = layout.place(key, new.profile)
     slot = layout.slots[key]
-    actions = (*_fill(new, slot), *_expose(old, new, slot), *_empty(old, had, RetireServer))
+    made = (PutBackend(slot, new.profile.id),) if layout.is_extra(slot) else ()
+    actions = (*made, *_fill(new, slot), *_expose(old, new, slot), *_empty(old, had, RetireServer))
     return RouteSteps(key, actions, new, slot, had, _forget(old, had)), layout
 
 

@@ -41,6 +41,8 @@ class RunningServer(msgspec.Struct, frozen=True):
 class Running(msgspec.Struct, frozen=True):
     """A running HAProxy. `pools` are the loaded profiles and their number of slots.
 
+    `extra` are backends beyond them, made at run time.
+
     `servers` is backend → server name → server, `maps` is map → key → value. `frontends` is the
     fingerprint of the frontends it loaded, `None` if that can't be told.
     """
@@ -49,6 +51,7 @@ class Running(msgspec.Struct, frozen=True):
     pools: Mapping[Profile, int]
     servers: Mapping[str, Mapping[str, RunningServer]]
     maps: Mapping[str, Mapping[str, str]]
+    extra: frozenset[str] = frozenset()
 
 
 def materialise(config: CompiledConfig, layout: Layout) -> Running:
@@ -56,7 +59,7 @@ def materialise(config: CompiledConfig, layout: Layout) -> Running:
     servers: dict[str, dict[str, RunningServer]] = {
         backend_name(profile_id, slot): {}
         for profile_id, pool in layout.pools.items()
-        for slot in range(pool.size)
+        for slot in (*range(pool.size), *pool.extra)
     }
     maps: dict[str, dict[str, str]] = {name: {} for name in MAPS}
     for key, slot in layout.slots.items():
@@ -74,6 +77,11 @@ def materialise(config: CompiledConfig, layout: Layout) -> Running:
         pools={pool.profile: pool.size for pool in layout.pools.values()},
         servers=servers,
         maps=maps,
+        extra=frozenset(
+            backend_name(profile_id, slot)
+            for profile_id, pool in layout.pools.items()
+            for slot in pool.extra
+        ),
     )
 
 
@@ -148,7 +156,8 @@ def adopt(desired: CompiledConfig, running: Running, known: Layout | None = None
     if running.frontends != frontends.fingerprint:
         frontends = msgspec.structs.replace(frontends, templates="unknown")
     config = CompiledConfig(frontends, certificates=desired.certificates)
-    return Adopted(config.with_routes(routes), placed(running.pools, occupied, dirty), strays)
+    layout = placed(running.pools, occupied, dirty, running.extra)
+    return Adopted(config.with_routes(routes), layout, strays)
 
 
 def _occupied(desired: CompiledConfig, found: _Found, known: Layout | None) -> dict[RouteKey, str]:
@@ -205,7 +214,9 @@ def _exists(backend: str, found: _Found) -> bool:
     except ValueError:
         return False
     profile = found.profiles.get(profile_id)
-    return profile is not None and slot < found.running.pools[profile]
+    if profile is None:
+        return False
+    return slot < found.running.pools[profile] or backend in found.running.extra
 
 
 def _same(wanted: CompiledRoute, seen: CompiledRoute) -> bool:

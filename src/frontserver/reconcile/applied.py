@@ -12,7 +12,7 @@ import msgspec
 from frontserver.backends.port import Backend, Leftovers, Prepared, State
 from frontserver.errors import CommandRefusedError, ConfigRejectedError, TemplateError
 from frontserver.model.routes import RouteKey
-from frontserver.planning.actions import Action, PutCertificate
+from frontserver.planning.actions import Action, DropBackend, PutCertificate
 from frontserver.planning.compiled import Certificate, CompiledConfig, CompiledRoute
 from frontserver.planning.diff import RouteChange
 from frontserver.planning.layout import Layout, PoolPolicy
@@ -128,6 +128,8 @@ class Applied:
         """Let slots serve again whose last stream has ended; some of them at a time."""
         idle = await self._backend.idle(tuple(islice(self._resting, _SWEPT_AT_ONCE)))
         await self.clear(action for backend in idle for action in self._resting[backend])
+        extra = [backend for backend in idle if self.layout.is_extra(backend)]
+        await self.clear(DropBackend(backend) for backend in extra)
         layout = self.layout
         for backend in idle:
             del self._resting[backend]

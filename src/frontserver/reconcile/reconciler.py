@@ -367,7 +367,7 @@ class Reconciler:
             waiting -= await self._evict(self._desired.handed_over(waiting))
             blocked = await self._recompile(waiting)
             changes = diff(self._applied.config, self._desired.config, waiting)
-            planned = plan(changes, self._applied.layout)
+            planned = plan(changes, self._applied.layout, self._backend.growing)
             deferred = {change.key for change in planned.deferred}
             if planned.certificates:
                 await self._serve_certificates()

@@ -80,7 +80,8 @@ class Renderer:
         first = shard * SHARD_SLOTS
         names = [
             backend_name(profile_id, slot)
-            for slot in range(first, min(first + SHARD_SLOTS, pool.size))
+            for slot in range(first, min(first + SHARD_SLOTS, pool.end))
+            if slot < pool.size or slot in pool.extra
         ]
         slots = [
             {"backend": name, "profile": profile_id, "servers": _servers(routes.get(name))}
@@ -145,4 +146,4 @@ def shard_of(backend: str) -> str:
 
 def shards(pool: Pool) -> int:
     """How many shards a pool has."""
-    return -(-pool.size // SHARD_SLOTS)
+    return -(-pool.end // SHARD_SLOTS)

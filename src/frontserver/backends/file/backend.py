@@ -42,7 +42,7 @@ from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import Action, PutCertificate
 from frontserver.planning.capabilities import Capabilities
 from frontserver.planning.compiled import MAPS, CompiledConfig
-from frontserver.planning.layout import backend_name
+from frontserver.planning.layout import backend_name, is_beyond
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running, RunningServer
 from frontserver.rendering.invariants import check_invariants
@@ -95,6 +95,7 @@ class FileBackend:
         self._old_workers = OldWorkers(master)
         self._flushing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._learning: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
         self._version: str | None = None
         self._worker: int | None = None
@@ -216,13 +217,15 @@ class FileBackend:
             # A reload was interrupted. What follows on disk is what runs.
             logger.warning("HAProxy runs %s: that is the current one again", generation)
             await asyncio.to_thread(self._generations.promote, generation)
-        servers = await self._servers(manifest)
+        extra = await self._extra(manifest)
+        servers = await self._servers(manifest, extra)
         maps = {name: dict(reversed(await self._runtime.map_entries(name))) for name in MAPS}
         return Running(
             frontends=manifest.frontends,
             pools=dict(manifest.pools),
             servers=servers,
             maps=maps,
+            extra=extra,
         )
 
     async def _learn(self, version: str) -> None:
@@ -242,6 +245,9 @@ class FileBackend:
         self._capabilities, self._learnt_of = found, version
         self._runtime.capable(found)
         self._judge.dynamic = found.dynamic_backends
+        manifest = self._generations.manifest(current.name) if current else None
+        if found.dynamic_backends and current is not None and manifest is not None:
+            self._learning = asyncio.create_task(self._judge.learn(current, manifest))
 
     def _loaded(self, description: str) -> tuple[Path, Manifest] | None:
         """The generation that a worker has loaded, by its description, if it is here."""
@@ -271,13 +277,24 @@ class FileBackend:
             counts=parse_map_sizes(maps),
         )
 
-    async def _servers(self, manifest: Manifest) -> dict[str, dict[str, RunningServer]]:
+    async def _extra(self, manifest: Manifest) -> frozenset[str]:
+        """The slots beyond those that were loaded."""
+        if self._capabilities is None or not self._capabilities.dynamic_backends:
+            return frozenset()
+        sizes = {profile.id: size for profile, size in manifest.pools}
+        names = await self._runtime.backend_names()
+        return frozenset(name for name in names if is_beyond(name, sizes))
+
+    async def _servers(
+        self, manifest: Manifest, extra: frozenset[str]
+    ) -> dict[str, dict[str, RunningServer]]:
         found = await self._runtime.server_states(None)
-        return {
-            backend: self._seen(backend, found)
+        loaded = (
+            backend_name(profile.id, slot)
             for profile, size in manifest.pools
-            for backend in (backend_name(profile.id, slot) for slot in range(size))
-        }
+            for slot in range(size)
+        )
+        return {backend: self._seen(backend, found) for backend in (*loaded, *extra)}
 
     def _seen(self, backend: str, found: ServerStates) -> dict[str, RunningServer]:
         leaving = self._performer.leaving
@@ -449,11 +466,15 @@ class FileBackend:
         loaded = self._loaded(info.description)
         return loaded is not None and loaded[0] == generation
 
+    @property
+    def growing(self) -> frozenset[str]:
+        return self._judge.growing
+
     async def leftovers(self) -> Leftovers:
         return await self._old_workers.leftovers()
 
     async def close(self) -> None:
-        for task in (self._watching, self._flushing):
+        for task in (self._watching, self._flushing, self._learning):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from frontserver.backends.file.mirror import Mirror
-from frontserver.backends.file.phrases import REMOVALS, differs, questions
+from frontserver.backends.file.phrases import REMOVALS, differs, phrases, questions
 from frontserver.errors import CommandRefusedError, ProxyUnavailableError
 from frontserver.haproxy.answers import check, is_absent
 from frontserver.haproxy.commands import Command, word
@@ -17,7 +17,9 @@ from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.planning.actions import (
     Action,
     CutServer,
+    DropBackend,
     DropEntry,
+    PutBackend,
     PutCaFile,
     PutCertificate,
     PutEntry,
@@ -74,6 +76,8 @@ class Careful:
                 await self._put_ca_file(file.name, file.pem)
             case PutCertificate(certificate):
                 await self._put_certificate(certificate.name, certificate.pem)
+            case _:
+                await self._say(action)
 
     async def _ask(self, command: Command, *, absent_is_fine: bool = False) -> str:
         (answer,) = await self._runtime.run([command])
@@ -99,6 +103,13 @@ class Careful:
             answer = await self._ask(f"del map {name} {key}", absent_is_fine=True)
             if is_absent(answer):
                 return
+
+    async def _say(self, action: Action) -> None:
+        for phrase in phrases(action, None) or ():
+            (answer,) = await self._runtime.run([phrase.command])
+            # A backend that is there by that name is ours: nobody else's has such names.
+            if not phrase.worked(answer) and "is already used" not in answer:
+                raise CommandRefusedError(str(phrase.command), answer)
 
     async def _put_server(self, backend: str, server: Server) -> None:
         path = f"{backend}/{server.name}"
@@ -175,6 +186,8 @@ class Careful:
                     back: Action = (
                         DropEntry(name, key) if before is None else PutEntry(name, key, before)
                     )
+                case PutBackend(backend, _):
+                    back = DropBackend(backend)
                 case PutServer(backend, server):
                     back = CutServer(backend, server.name)
                 case _:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
-from frontserver.backends.file.generations import Generations
+from frontserver.backends.file.generations import Generations, Manifest
 from frontserver.backends.port import State
 from frontserver.errors import ConfigRejectedError, ProxyError
 from frontserver.haproxy.canary import Canary, Verdict
+from frontserver.planning.compiled import Profile
 from frontserver.rendering.invariants import check_reloadable
 from frontserver.rendering.render import FRONTENDS, GLOBAL, PROFILES
 
@@ -50,9 +51,11 @@ class Judge:
         frame = await asyncio.to_thread(self._frame, generation)
         if running is not None:
             check_reloadable(await asyncio.to_thread(self._frame, running), frame)
+        fingerprint = state.config.frontends.fingerprint
+        profiles = [pool.profile for pool in state.layout.pools.values()]
         tasks = {
             asyncio.ensure_future(self._check(generation)),
-            asyncio.ensure_future(self._try(frame, state)),
+            asyncio.ensure_future(self._try(frame, fingerprint, profiles)),
         }
         try:
             await asyncio.gather(*tasks)
@@ -65,16 +68,25 @@ class Judge:
         """HAProxy's own check alone; raises `ConfigRejectedError`."""
         await self._check(generation)
 
-    async def _try(self, frame: Mapping[str, str], state: State) -> None:
+    async def learn(self, generation: Path, manifest: Manifest) -> None:
+        """Find out which of the profiles that run can grow by backends made at run time."""
+        frame = await asyncio.to_thread(self._frame, generation)
+        try:
+            await self._try(frame, manifest.frontends, [profile for profile, _ in manifest.pools])
+        except ConfigRejectedError as error:
+            logger.warning("%s", error)
+
+    async def _try(
+        self, frame: Mapping[str, str], fingerprint: str, profiles: Iterable[Profile]
+    ) -> None:
         """Raise `ConfigRejectedError` if a profile ends the throwaway HAProxy it is given to."""
         if self._canary is None:
             return
-        if state.config.frontends.fingerprint != self._base:
+        if fingerprint != self._base:
             # Every profile stands on it, templates included.
-            self._base = state.config.frontends.fingerprint
+            self._base = fingerprint
             self._verdicts.clear()
-        pools = state.layout.pools
-        unknown = [pool.profile for i, pool in pools.items() if i not in self._verdicts]
+        unknown = [profile for profile in profiles if not self._knows(profile)]
         if not unknown:
             return
         try:
@@ -92,6 +104,10 @@ class Judge:
             raise ConfigRejectedError(
                 f"a throwaway HAProxy with profile {profile_id} failed: {verdict.reason}"
             )
+
+    def _knows(self, profile: Profile) -> bool:
+        verdict = self._verdicts.get(profile.id)
+        return verdict is not None and (verdict.dynamic_ok is not None or not self.dynamic)
 
     def _frame(self, generation: Path) -> dict[str, str]:
         return self._generations.read(generation, GLOBAL, FRONTENDS, PROFILES)

@@ -17,7 +17,7 @@ from frontserver.backends.file import durable
 from frontserver.backends.file.tree import Tree
 from frontserver.backends.port import State
 from frontserver.model.routes import RouteKey
-from frontserver.planning.actions import Action, DropEntry, PutCaFile, PutEntry
+from frontserver.planning.actions import Action, DropBackend, DropEntry, PutCaFile, PutEntry
 from frontserver.planning.compiled import MAPS, ROUTING, CompiledRoute
 from frontserver.planning.delta import Delta, delta
 from frontserver.planning.layout import Layout, Pool, backend_name, slot_of
@@ -122,6 +122,8 @@ class Mirror:
                 case DropEntry(name, key):
                     self._maps[name].pop(key, None)
                     self._behind.entry(name, key)
+                case DropBackend(backend):
+                    self._behind.shards.add(shard_of(backend))
                 case PutCaFile(file):
                     self._behind.texts[file.name] = file.pem
                 case _:

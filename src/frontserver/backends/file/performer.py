@@ -23,7 +23,14 @@ from frontserver.errors import CommandRefusedError
 from frontserver.haproxy.reads import parse_server_states, parse_sessions
 from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.model.routes import RouteKey
-from frontserver.planning.actions import Action, CutServer, DropEntry, PutEntry, RetireServer
+from frontserver.planning.actions import (
+    Action,
+    CutServer,
+    DropBackend,
+    DropEntry,
+    PutEntry,
+    RetireServer,
+)
 from frontserver.planning.plan import RouteSteps
 
 # Routes a conversation: a few hundred commands, a few milliseconds.
@@ -141,7 +148,7 @@ class Performer:
 
     async def perform(self, actions: Sequence[Action]) -> None:
         """Actions of no route; raises `CommandRefusedError` or `ProxyUnavailableError`."""
-        if all(isinstance(action, DropEntry) for action in actions):
+        if all(isinstance(action, DropEntry | DropBackend) for action in actions):
             said = [p for action in actions for p in phrases(action, None) or ()]
             answers = await self._runtime.run([phrase.command for phrase in said])
             if all(p.worked(answer) for p, answer in zip(said, answers, strict=True)):

@@ -10,12 +10,20 @@ from frontserver.errors import CommandRefusedError
 from frontserver.haproxy.answers import check, is_absent
 from frontserver.haproxy.commands import Command, word
 from frontserver.haproxy.reads import parse_map_value, parse_server_states
-from frontserver.planning.actions import Action, CutServer, DropEntry, PutEntry, PutServer
-from frontserver.planning.actions import RetireServer as Retire
+from frontserver.planning.actions import (
+    Action,
+    CutServer,
+    DropBackend,
+    DropEntry,
+    PutBackend,
+    PutEntry,
+    PutServer,
+    RetireServer,
+)
 from frontserver.planning.plan import RouteSteps
 from frontserver.planning.serverline import arguments
 
-REMOVALS = (Retire, CutServer)
+REMOVALS = (RetireServer, CutServer)
 
 
 class Phrase(msgspec.Struct, frozen=True):
@@ -48,6 +56,16 @@ def phrases(action: Action, known: str | None) -> tuple[Phrase, ...] | None:
             return (Phrase(f"set map {name} {key} {word(value)}"),)
         case DropEntry(name, key):
             return (Phrase(f"del map {name} {key}", absent_is_fine=True),)
+        case PutBackend(backend, profile):
+            return (
+                Phrase(f"add backend {backend} from {profile}"),
+                Phrase(f"publish backend {backend}"),
+            )
+        case DropBackend(backend):
+            return (
+                Phrase(f"unpublish backend {backend}", absent_is_fine=True),
+                Phrase(f"del backend {backend}", absent_is_fine=True),
+            )
         case PutServer(backend, server):
             path = f"{backend}/{server.name}"
             said = (
