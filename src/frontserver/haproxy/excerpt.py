@@ -36,7 +36,7 @@ _DROPPED = {
             *("server-state-base", "server-state-file", "set-dumpable", "setcap", "shm-stats-file"),
             *("shm-stats-file-max-objects", "stats", "stats-file", "uid", "ulimit-n", "unix-bind"),
             *("user", "cpu-map", "cpu-set", "cpu-policy", "thread-groups", "thread-group"),
-            *("numa-cpu-mapping", "prealloc-fd"),
+            *("numa-cpu-mapping", "prealloc-fd", "zero-warning"),
         }
     ),
     # Those that aren't slots are kept for their tables alone.
