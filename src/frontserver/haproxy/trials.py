@@ -20,6 +20,7 @@ from frontserver.haproxy.origin import Origin
 from frontserver.haproxy.throwaway import Throwaway
 from frontserver.planning.compiled import (
     HOSTS,
+    MAPS,
     SNI,
     TIMEOUT_SERVER,
     TIMEOUT_TUNNEL,
@@ -152,12 +153,17 @@ def _server(
 
 
 def listeners(directory: Path) -> str:
-    """Frontends that route as the real ones do, on Unix sockets: no port can clash."""
+    """Frontends that route as the real ones do, on Unix sockets: no port can clash.
+
+    They refer to every map, so that it is there whether or not a profile's rules use it.
+    """
+    maps = "".join(f"    http-request set-var(txn.map) str(-),map({name})\n" for name in MAPS)
     return (
         "frontend canary_http from throwaway\n"
         f"    bind unix@{directory}/{_HTTP_SOCKET} mode 600\n"
         "    http-request set-var(txn.host) req.hdr(host),field(1,:),lower\n"
         "    http-after-response set-header canary-backend %[be_name]\n"
+        f"{maps}"
         f"    use_backend %[var(txn.host),map({HOSTS})]"
         f" if {{ var(txn.host),map({HOSTS}) -m found }}\n"
         "frontend canary_tcp from throwaway\n"

@@ -172,6 +172,22 @@ async def test_error_pages_that_end_the_worker_with_dynamic_backends_are_found(
         assert "SIGSEGV" in reason
 
 
+async def test_error_pages_are_found_in_what_profiles_derive_from(
+    canary: Canary, dynamic: bool, place: Path
+) -> None:
+    """Red list R1, one section higher."""
+    page = place / "500.http"
+    File(page).write("HTTP/1.0 500 Oops\r\n\r\n")
+    written = texts(
+        [HTTP_PROFILE],
+        in_global=f"http-errors pages\n    errorfile 500 {page}",
+        in_defaults="    errorfiles pages\n",
+    )
+    found = await canary.try_profiles(written, [HTTP_PROFILE], dynamic=dynamic)
+    assert found[HTTP_PROFILE.id].ok
+    assert found[HTTP_PROFILE.id].dynamic_ok is (False if dynamic else None)
+
+
 async def test_external_checks_are_found(canary: Canary) -> None:
     """Red list R3, on every version: a dynamic server's first external check."""
     profiles = [HTTP_PROFILE, CHECKED, PROBED, Profile(mode="tcp", check="connect")]
