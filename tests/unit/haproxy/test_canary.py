@@ -94,6 +94,22 @@ async def test_ordinary_profiles_pass_together(canary: Canary, dynamic: bool) ->
     assert found == {profile.id: passed for profile in profiles}
 
 
+async def test_every_structure_that_a_route_can_ask_for_passes(
+    canary: Canary, dynamic: bool
+) -> None:
+    """Also with a health check that always fails: that is the route's affair."""
+    checks = [("none", None), ("connect", None), ("http", "200-399"), ("http", "599")]
+    profiles = [
+        Profile(mode="http", balance=balance, cookie=cookie, check=kind, check_expect=expect)
+        for balance in ("source", "uri", "roundrobin", "leastconn", "first", "random")
+        for cookie in (None, "C")
+        for kind, expect in checks
+    ]
+    found = await canary.try_profiles(texts(profiles), profiles, dynamic=dynamic)
+    assert len(found) == len(profiles)
+    assert set(found.values()) == {Verdict(ok=True, dynamic_ok=True if dynamic else None)}
+
+
 async def test_what_an_operator_may_add_passes(canary: Canary, dynamic: bool) -> None:
     """Rules of their own, what these refer to, and what only the real process may have."""
     written = texts(
