@@ -43,7 +43,7 @@ _DROPPED = {
     "backend": frozenset({"server", "server-template", "use-server"}),
     "defaults": frozenset({"load-server-state-from-file"}),
     "peers": frozenset({"bind"}),
-    "ring": frozenset({"backing-file"}),
+    "ring": frozenset({"backing-file", "server"}),
 }
 # Two threads: enough that a worker has to stop another one as it does when many run.
 _HEAD = """\
