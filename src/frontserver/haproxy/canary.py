@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from frontserver.errors import ConfigRejectedError, StorageError
+from frontserver.errors import ConfigRejectedError, ProxyError, StorageError
 from frontserver.haproxy.excerpt import Excerpt, excerpt
 from frontserver.haproxy.origin import Origin, origin
 from frontserver.haproxy.program import Program
@@ -37,13 +37,15 @@ _TRIALS = "1"
 # Tried on one process; far below its `maxconn`.
 _MOST = 64
 _LONGEST_REASON = 800
+# Seconds. A worker that hangs takes 2 or 3 until its own watchdog ends it.
+_LONGEST_TRIAL = 10.0
 
 
 class Canary:
     """Tries profiles on the program that would run them."""
 
-    def __init__(self, program: Path, verdicts: Verdicts, *, seconds: float = 10.0) -> None:
-        """`seconds` bound one throwaway process; usual is 0.1."""
+    def __init__(self, program: Path, verdicts: Verdicts, *, seconds: float = 30.0) -> None:
+        """`seconds` bound the search for culprits; where there are none, it takes about 0.1 s."""
         self._program = Program(program)
         self._verdicts = verdicts
         self._seconds = seconds
@@ -73,54 +75,67 @@ class Canary:
                 and (not dynamic or not verdict.ok or verdict.dynamic_ok is not None)
             }
             unknown = [wanted[one] for one in wanted if one not in verdicts]
+            if unknown and not self._swept:
+                await asyncio.to_thread(sweep)
+                self._swept = True
+            deadline = asyncio.get_running_loop().time() + self._seconds
+            search = _Search(self._program.path, cut, dynamic=dynamic, deadline=deadline)
             for start in range(0, len(unknown), _MOST):
-                found = await self._try(cut, unknown[start : start + _MOST], dynamic)
+                found = await search.verdicts(unknown[start : start + _MOST])
                 verdicts |= found
-                self._keep(program, {prints[one]: verdict for one, verdict in found.items()})
+                await self._keep(program, {prints[one]: verdict for one, verdict in found.items()})
         return verdicts
 
-    def _keep(self, program: str, found: dict[str, Verdict]) -> None:
+    async def _keep(self, program: str, found: dict[str, Verdict]) -> None:
         try:
-            self._verdicts.keep_verdicts(program, found)
+            await asyncio.to_thread(self._verdicts.keep_verdicts, program, found)
         except StorageError as error:
             logger.warning("%s; the same profiles will be tried again after a restart", error)
 
-    async def _try(
-        self, cut: Excerpt, profiles: Sequence[Profile], dynamic: bool
-    ) -> dict[str, Verdict]:
+
+class _Search:
+    """For the culprits among some profiles; `deadline` by the loop's clock."""
+
+    def __init__(self, program: Path, cut: Excerpt, *, dynamic: bool, deadline: float) -> None:
+        self._program = program
+        self._cut = cut
+        self._dynamic = dynamic
+        self._deadline = deadline
+
+    async def verdicts(self, profiles: Sequence[Profile]) -> dict[str, Verdict]:
         """All on one process; if that ends, each half by itself, down to the culprits."""
+        if asyncio.get_running_loop().time() >= self._deadline:
+            late = Verdict(ok=False, reason="others took too long to be tried", final=False)
+            return {profile.id: late for profile in profiles}
         try:
-            return await self._on_one_process(cut, profiles, dynamic)
+            return await self._together(profiles)
         except (ConfigRejectedError, EndedError) as error:
             if len(profiles) == 1:
-                if isinstance(error, ConfigRejectedError):
-                    # Refused as it is without any profile: then it isn't this one's fault.
-                    await self._on_one_process(cut, (), dynamic)
-                final = not isinstance(error, EndedError) or error.certain
-                return {
-                    profiles[0].id: Verdict(ok=False, reason=_short(error.message), final=final)
-                }
+                (profile,) = profiles
+                return {profile.id: await self._blamed(error)}
         half = len(profiles) // 2
         return {
-            **await self._try(cut, profiles[:half], dynamic),
-            **await self._try(cut, profiles[half:], dynamic),
+            **await self.verdicts(profiles[:half]),
+            **await self.verdicts(profiles[half:]),
         }
 
-    async def _on_one_process(
-        self, cut: Excerpt, profiles: Sequence[Profile], dynamic: bool
-    ) -> dict[str, Verdict]:
-        if not self._swept:
-            await asyncio.to_thread(sweep)
-            self._swept = True
+    async def _blamed(self, error: ConfigRejectedError | EndedError) -> Verdict:
+        """For a profile that was alone on its process. Raises `ConfigRejectedError`."""
+        if isinstance(error, ConfigRejectedError):
+            # Refused as it is without any profile: then it isn't this one's fault.
+            await self._together(())
+            return Verdict(ok=False, reason=_short(error.message))
+        return Verdict(ok=False, reason=_short(error.message), final=error.certain)
 
+    async def _together(self, profiles: Sequence[Profile]) -> dict[str, Verdict]:
         def configuration(directory: Path) -> str:
             ids = (profile.id for profile in profiles)
-            return cut.text(directory, *ids) + listeners(directory)
+            return self._cut.text(directory, *ids) + listeners(directory)
 
         try:
             async with (
-                asyncio.timeout(self._seconds),
-                throwaway(self._program.path, configuration, dict.fromkeys(MAPS, "")) as process,
+                asyncio.timeout(_LONGEST_TRIAL),
+                throwaway(self._program, configuration, dict.fromkeys(MAPS, "")) as process,
                 origin(process.directory) as ends,
             ):
                 run = Run(process, step_by_step=len(profiles) == 1)
@@ -134,13 +149,15 @@ class Canary:
                     )
                     for profile in profiles
                 }
-                if dynamic:
+                if self._dynamic:
                     good = [profile for profile in profiles if verdicts[profile.id].ok]
                     verdicts |= await _dynamic(process, good, ends)
                 return verdicts
         except TimeoutError as error:
-            what = f"the trial came to no end within {self._seconds} s"
+            what = f"the trial came to no end within {_LONGEST_TRIAL} s"
             raise EndedError(what, certain=False) from error
+        except OSError as error:
+            raise ProxyError(f"profiles can't be tried here: {error}") from error
 
 
 async def _dynamic(

@@ -36,14 +36,14 @@ _DROPPED = {
             *("server-state-base", "server-state-file", "set-dumpable", "setcap", "shm-stats-file"),
             *("shm-stats-file-max-objects", "stats", "stats-file", "uid", "ulimit-n", "unix-bind"),
             *("user", "cpu-map", "cpu-set", "cpu-policy", "thread-groups", "thread-group"),
-            *("numa-cpu-mapping", "prealloc-fd"),
+            *("numa-cpu-mapping", "prealloc-fd", "zero-warning"),
         }
     ),
     # Those that aren't slots are kept for their tables alone.
     "backend": frozenset({"server", "server-template", "use-server"}),
     "defaults": frozenset({"load-server-state-from-file"}),
     "peers": frozenset({"bind"}),
-    "ring": frozenset({"backing-file"}),
+    "ring": frozenset({"backing-file", "server"}),
 }
 # Two threads: enough that a worker has to stop another one as it does when many run.
 _HEAD = """\

@@ -9,6 +9,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import msgspec
 from cryptography import x509
@@ -154,8 +155,7 @@ class _Answering(asyncio.Protocol):
         self._seen = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what TCP connections have
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._open.add(transport)
 
     def data_received(self, data: bytes) -> None:

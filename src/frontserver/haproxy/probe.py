@@ -97,7 +97,7 @@ class Prober:
                 return known
             found = await probe(self._program.path, cut)
             try:
-                self._verdicts.keep_behaviour(version, fingerprint, found)
+                await asyncio.to_thread(self._verdicts.keep_behaviour, version, fingerprint, found)
             except StorageError as error:
                 logger.warning("%s; HAProxy will be tried again after a restart", error)
             return found

@@ -23,6 +23,16 @@ def local_peer(name: str) -> list[int]:
     return [pid for pid in _pids() if name in _values_of(pid, "-L")]
 
 
+def cpu_seconds(pid: int) -> float:
+    """How long a process has computed so far, all threads together; 0 if it is gone."""
+    try:
+        # The second field, a name in brackets, may hold blanks.
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def listener(port: int) -> str | None:
     """Who listens on a TCP port, as `haproxy (PID 123)`, if we are allowed to know."""
     sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}

@@ -50,10 +50,15 @@ class Throwaway:
     def pid(self) -> int:
         return self._process.pid
 
-    async def obituary(self) -> str | None:
-        """How it ended, with its last words; `None` if it lives."""
+    @property
+    def cpu_seconds(self) -> float:
+        """How long it has computed so far."""
+        return procfs.cpu_seconds(self._process.pid)
+
+    async def obituary(self, within: float = _DYING) -> str | None:
+        """How it ended, with its last words; `None` if it lives on for `within` seconds."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DYING):
+            async with asyncio.timeout(within):
                 code = await self._process.wait()
                 return f"HAProxy ended with {_named(code)}; its log: {self.log() or 'empty'}"
         return None

@@ -20,6 +20,7 @@ from frontserver.haproxy.origin import Origin
 from frontserver.haproxy.throwaway import Throwaway
 from frontserver.planning.compiled import (
     HOSTS,
+    MAPS,
     SNI,
     TIMEOUT_SERVER,
     TIMEOUT_TUNNEL,
@@ -46,6 +47,10 @@ _INTERVAL_EACH = 5
 _LONGEST_INTERVAL = 500
 _REQUESTS = 2
 _ANSWER_WITHIN = 2.0
+# Seconds of computing meanwhile that an idle worker never needs.
+_HANGS_FROM = 0.2
+# HAProxy itself ends a thread that has computed for 2 s without a pause, and says where it was.
+_WATCHDOG = 2.0
 _CHECKED_WITHIN = 3.0
 _REMOVED_WITHIN = 3.0
 _POLL = 0.003
@@ -148,12 +153,17 @@ def _server(
 
 
 def listeners(directory: Path) -> str:
-    """Frontends that route as the real ones do, on Unix sockets: no port can clash."""
+    """Frontends that route as the real ones do, on Unix sockets: no port can clash.
+
+    They refer to every map, so that it is there whether or not a profile's rules use it.
+    """
+    maps = "".join(f"    http-request set-var(txn.map) str(-),map({name})\n" for name in MAPS)
     return (
         "frontend canary_http from throwaway\n"
         f"    bind unix@{directory}/{_HTTP_SOCKET} mode 600\n"
         "    http-request set-var(txn.host) req.hdr(host),field(1,:),lower\n"
         "    http-after-response set-header canary-backend %[be_name]\n"
+        f"{maps}"
         f"    use_backend %[var(txn.host),map({HOSTS})]"
         f" if {{ var(txn.host),map({HOSTS}) -m found }}\n"
         "frontend canary_tcp from throwaway\n"
@@ -179,33 +189,31 @@ class Run:
         self._step_by_step = step_by_step
 
     async def prepare(self, origin: Origin) -> None:
-        """Make the origin's CA known, as for a route that brings its own. Raises `EndedError`."""
+        """Make the origin's CA known, as for a route that brings its own.
+
+        Raises `EndedError`, and `CommandRefusedError` if this HAProxy can't do that at all.
+        """
         commands: list[Command] = [
             f"new ssl ca-file {_CA_FILE}",
             (f"set ssl ca-file {_CA_FILE}", origin.certificate),
             f"commit ssl ca-file {_CA_FILE}",
         ]
         try:
-            for command, answer in zip(
-                commands, await self._process.runtime.run(commands), strict=True
-            ):
-                check(_text(command), answer)
-        except ProxyError as error:
-            raise await self._ended("new ssl ca-file", error) from error
+            answers = await self._process.runtime.run(commands)
+        except ProxyUnavailableError as error:
+            raise await self._ended(_text(commands[0]), error) from error
+        for command, answer in zip(commands, answers, strict=True):
+            check(_text(command), answer)
 
     async def live(self, trials: Sequence[Trial]) -> None:
         """The whole life of each trial's route. Raises `EndedError` with step and last words."""
-        await self._say(trials, [(t, c) for t in trials for c in _coming(t)])
+        await self._say([(t, c) for t in trials for c in _coming(t)])
         for _ in range(_REQUESTS):
-            await asyncio.gather(*(self._request(trial) for trial in self._left(trials)))
-        if self.slow:
-            # HAProxy's watchdog needs about 2 s to end a worker that hangs.
-            await self._still_lives("a request")
-        await self._alive("a request")
+            await self._ask(trials)
         await self._checked([t for t in trials if t.server.check is not None])
-        await self._say(trials, [(t, c) for t in trials for c in _going(t)])
+        await self._say([(t, c) for t in trials for c in _going(t)])
         await self._deleted(trials)
-        await self._say(trials, [(t, c) for t in trials for c in _gone(t)])
+        await self._say([(t, c) for t in trials for c in _gone(t)])
         await self._alive("the removal")
 
     def _left(self, trials: Iterable[Trial]) -> list[Trial]:
@@ -217,11 +225,14 @@ class Run:
             if slow:
                 self.slow.add(trial.profile.id)
 
-    async def _say(self, trials: Sequence[Trial], said: list[tuple[Trial, Command]]) -> None:
+    async def _say(self, said: list[tuple[Trial, Command]]) -> None:
         size = 1 if self._step_by_step else max(len(said), 1)
         for start in range(0, len(said), size):
-            left = self._left(trials)
-            part = [(t, c) for t, c in said[start : start + size] if t in left]
+            part = [
+                (trial, command)
+                for trial, command in said[start : start + size]
+                if trial.profile.id not in self.failures
+            ]
             commands = [command for _, command in part]
             try:
                 answers = await self._process.runtime.run(commands)
@@ -236,6 +247,16 @@ class Run:
                     check(_text(command), answer)
                 except CommandRefusedError as error:
                     self._fail(trial, error.command, error.answer or "no reason given")
+
+    async def _ask(self, trials: Sequence[Trial]) -> None:
+        """One request for each route. Raises `EndedError`, also for a worker that hangs."""
+        before = self._process.cpu_seconds
+        await asyncio.gather(*(self._request(trial) for trial in self._left(trials)))
+        if self.slow and self._process.cpu_seconds - before > _HANGS_FROM:
+            obituary = await self._process.obituary(within=_WATCHDOG)
+            what = obituary or "HAProxy computes and doesn't answer"
+            raise EndedError(f"a request: {what}", certain=True)
+        await self._alive("a request")
 
     async def _request(self, trial: Trial) -> None:
         http = trial.profile.mode == "http"
@@ -309,10 +330,6 @@ class Run:
             raise await self._ended(after, error) from error
         if pid != self._process.pid:
             raise EndedError(f"{after}: another process answers", certain=True)
-
-    async def _still_lives(self, after: str) -> None:
-        if obituary := await self._process.obituary():
-            raise EndedError(f"{after}: {obituary}", certain=True)
 
     async def _ended(self, step: str, error: Exception) -> EndedError:
         obituary = await self._process.obituary()

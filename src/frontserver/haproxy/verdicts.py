@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,8 @@ class Verdicts:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._findings: _Findings | None = None
+        # Canary and prober keep what they find in threads of their own.
+        self._writing = threading.Lock()
 
     def verdict(self, program: str, fingerprint: str) -> Verdict | None:
         """`program` is HAProxy's version with its build, `fingerprint` of what was tried."""
@@ -54,19 +57,21 @@ class Verdicts:
 
     def keep_verdicts(self, program: str, found: dict[str, Verdict]) -> None:
         """Add those that are final, by fingerprint. Raises `StorageError`; known they are still."""
-        verdicts = self._loaded().verdicts
         final = {fingerprint: verdict for fingerprint, verdict in found.items() if verdict.final}
-        for fingerprint, verdict in final.items():
-            # Put last: the newest ones stay.
-            verdicts.pop(f"{program} {fingerprint}", None)
-            verdicts[f"{program} {fingerprint}"] = verdict
-        if final:
-            self._write()
+        with self._writing:
+            verdicts = self._loaded().verdicts
+            for fingerprint, verdict in final.items():
+                # Put last: the newest ones stay.
+                verdicts.pop(f"{program} {fingerprint}", None)
+                verdicts[f"{program} {fingerprint}"] = verdict
+            if final:
+                self._write()
 
     def keep_behaviour(self, program: str, fingerprint: str, found: Behaviour) -> None:
         """Add what a probe found. Raises `StorageError`; it is known all the same."""
-        self._loaded().behaviours[f"{program} {fingerprint}"] = found
-        self._write()
+        with self._writing:
+            self._loaded().behaviours[f"{program} {fingerprint}"] = found
+            self._write()
 
     def _loaded(self) -> _Findings:
         if self._findings is None:

@@ -88,6 +88,12 @@ class Site(msgspec.Struct, frozen=True):
         )
         fresh.replace(self.config)
 
+    def add(self, text: str) -> None:
+        """Lines more, at the end of the configuration."""
+        fresh = self.config.with_suffix(".tmp")
+        fresh.write_text(self.config.read_text() + text)
+        fresh.replace(self.config)
+
     def process(self) -> EmbeddedHaproxy:
         return EmbeddedHaproxy(
             binary=self.program,

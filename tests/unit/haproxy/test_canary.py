@@ -36,7 +36,6 @@ EVERYTHING = Profile(
     remove_response=("server",),
 )
 CACHE = "cache store\n    total-max-size 4\n    max-age 60\n"
-ONLY_HTTP = "{{% if profile.mode == 'http' %}}\n    {}\n{{% endif %}}\n"
 ONLY_CHECKED = "{{% if profile.check != 'none' %}}\n    {}\n{{% endif %}}\n"
 
 
@@ -64,6 +63,10 @@ class File:
         self.path = path
 
     @property
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    @property
     def content(self) -> bytes:
         return self.path.read_bytes()
 
@@ -89,6 +92,22 @@ async def test_ordinary_profiles_pass_together(canary: Canary, dynamic: bool) ->
     found = await canary.try_profiles(texts(profiles), profiles, dynamic=dynamic)
     passed = Verdict(ok=True, dynamic_ok=True if dynamic else None)
     assert found == {profile.id: passed for profile in profiles}
+
+
+async def test_every_structure_that_a_route_can_ask_for_passes(
+    canary: Canary, dynamic: bool
+) -> None:
+    """Also with a health check that always fails: that is the route's affair."""
+    checks = [("none", None), ("connect", None), ("http", "200-399"), ("http", "599")]
+    profiles = [
+        Profile(mode="http", balance=balance, cookie=cookie, check=kind, check_expect=expect)
+        for balance in ("source", "uri", "roundrobin", "leastconn", "first", "random")
+        for cookie in (None, "C")
+        for kind, expect in checks
+    ]
+    found = await canary.try_profiles(texts(profiles), profiles, dynamic=dynamic)
+    assert len(found) == len(profiles)
+    assert set(found.values()) == {Verdict(ok=True, dynamic_ok=True if dynamic else None)}
 
 
 async def test_what_an_operator_may_add_passes(canary: Canary, dynamic: bool) -> None:
@@ -131,21 +150,18 @@ async def test_rules_that_turn_the_canary_away_are_no_failure(canary: Canary) ->
     assert {verdict.ok for verdict in found.values()} == {True}
 
 
-async def test_cache_rules_in_a_profile_are_found(canary: Canary) -> None:
+@pytest.mark.parametrize("profile", [HTTP_PROFILE, PROBED], ids=["plain", "checked"])
+async def test_cache_rules_in_a_profile_are_found(canary: Canary, profile: Profile) -> None:
     """Red list R2, on every version: at the first request."""
-    profiles = [HTTP_PROFILE, PROBED, Profile(mode="tcp", check="connect")]
-    written = texts(
-        profiles,
-        sections=CACHE,
-        in_profile=ONLY_HTTP.format("http-request cache-use store"),
-    )
+    written = texts([profile], sections=CACHE, in_profile="    http-request cache-use store\n")
     with pytest.raises(ConfigRejectedError, match="cache-use"):
         check_red_list(written)
-    found = await canary.try_profiles(written, profiles)
-    for profile in profiles[:2]:
-        assert not found[profile.id].ok
-        assert "a request: HAProxy ended with SIG" in (found[profile.id].reason or "")
-    assert found[profiles[2].id].ok
+    verdict = (await canary.try_profiles(written, [profile]))[profile.id]
+    assert (verdict.ok, verdict.final) == (False, True)
+    # Some crash at once; some hang, until their own watchdog or the canary ends them.
+    assert (verdict.reason or "").startswith(
+        ("a request: HAProxy ended with SIG", "a request: HAProxy computes and doesn't answer")
+    )
 
 
 @pytest.mark.parametrize("line", ["errorfiles pages", "http-error status 500 errorfiles pages"])
@@ -172,6 +188,22 @@ async def test_error_pages_that_end_the_worker_with_dynamic_backends_are_found(
         assert "SIGSEGV" in reason
 
 
+async def test_error_pages_are_found_in_what_profiles_derive_from(
+    canary: Canary, dynamic: bool, place: Path
+) -> None:
+    """Red list R1, one section higher."""
+    page = place / "500.http"
+    File(page).write("HTTP/1.0 500 Oops\r\n\r\n")
+    written = texts(
+        [HTTP_PROFILE],
+        in_global=f"http-errors pages\n    errorfile 500 {page}",
+        in_defaults="    errorfiles pages\n",
+    )
+    found = await canary.try_profiles(written, [HTTP_PROFILE], dynamic=dynamic)
+    assert found[HTTP_PROFILE.id].ok
+    assert found[HTTP_PROFILE.id].dynamic_ok is (False if dynamic else None)
+
+
 async def test_external_checks_are_found(canary: Canary) -> None:
     """Red list R3, on every version: a dynamic server's first external check."""
     profiles = [HTTP_PROFILE, CHECKED, PROBED, Profile(mode="tcp", check="connect")]
@@ -188,6 +220,20 @@ async def test_external_checks_are_found(canary: Canary) -> None:
     assert [found[profile.id].ok for profile in profiles] == [True, False, False, False]
     for profile in profiles[1:]:
         assert "HAProxy ended with SIG" in (found[profile.id].reason or "")
+
+
+async def test_what_only_takes_too_long_is_refused_but_may_be_tried_again(
+    program: Path, kept: File
+) -> None:
+    patient = "http-request tarpit if TRUE\n    timeout tarpit 30s"
+    written = texts([HTTP_PROFILE], in_profile=f"    {patient}\n")
+    found = await Canary(program, Verdicts(kept.path)).try_profiles(written, [HTTP_PROFILE])
+    reason = "a request: no answer within 2.0 s"
+    assert found == {HTTP_PROFILE.id: Verdict(ok=False, reason=reason, final=False)}
+    hasty = Canary(program, Verdicts(kept.path), seconds=0.0)
+    found = await hasty.try_profiles(written, [HTTP_PROFILE])
+    assert [(one.ok, one.final) for one in found.values()] == [(False, False)]
+    assert not kept.exists
 
 
 async def test_a_refused_command_is_the_profiles_own_failure(canary: Canary) -> None:

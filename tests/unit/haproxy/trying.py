@@ -24,6 +24,7 @@ def texts(
     profiles: Iterable[Profile],
     *,
     in_profile: str = "",
+    in_defaults: str = "",
     in_global: str = "",
     sections: str = "",
     frontends: Frontends = FRONTENDS,
@@ -34,6 +35,7 @@ def texts(
         custom = Path(name) / "custom"
         custom.mkdir()
         (custom / "profile.cfg.j2").write_text(in_profile)
+        (custom / "http_defaults.cfg.j2").write_text(in_defaults)
         (custom / "global.cfg.j2").write_text(f"{in_global}\n{sections}")
         renderer = Renderer(Templates(Path(name)))
     return {
