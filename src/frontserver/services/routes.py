@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
+from msgspec import UNSET
 
 from frontserver.errors import ConflictError, InputError, NotFoundError
 from frontserver.model.names import RESERVED_SUBDOMAINS, AgentId, Subdomain
@@ -34,6 +35,7 @@ from frontserver.wire.routes import (
     RouteView,
     http_route,
     mongo_route,
+    path_prefix,
 )
 
 _LONGEST_PAGE = 1000
@@ -85,10 +87,10 @@ class RouteService:
     async def publish_http(
         self, request: HttpRouteRequest, principal: Principal, *, peer: str, wait: float
     ) -> Published:
-        """Store an HTTP route, new or instead of the agent's own of that name.
+        """Store an HTTP route, new or instead of the agent's own of that name and path.
 
         Raises `InputError`, `PermissionDeniedError`, `NotFoundError` for an unknown agent,
-        `ConflictError` if the name is another agent's or the agent has too many routes.
+        `ConflictError` if the subdomain is another agent's or the agent has too many routes.
         """
         agent_id = AgentId(request.agent_id)
         principal.require_agent(agent_id)
@@ -96,7 +98,10 @@ class RouteService:
         route = self._http_route(request)
         check_http_targets(request, self._policy)
         request = msgspec.structs.replace(
-            request, agent_id=str(agent_id), subdomain=str(route.subdomain)
+            request,
+            agent_id=str(agent_id),
+            subdomain=str(route.subdomain),
+            path=UNSET if route.path.is_root else str(route.path),
         )
         record, created = await self._store(route.key, agent_id, request, principal, peer)
         return await self._published(record, created, wait)
@@ -198,14 +203,16 @@ class RouteService:
         async with self._database.write() as session:
             routes = RouteRepository(session)
             before = await routes.find(key)
+            # A label has one owner, whatever its paths; its own routes say who.
+            owner = before.agent_id if before else await routes.owner_of(key)
+            if owner not in {None, agent_id}:
+                raise ConflictError(
+                    f"{key.label} is taken by another agent", hint="choose another subdomain"
+                )
             if before is None:
                 if await AgentRepository(session).find(agent_id) is None:
                     raise _no_agent(agent_id)
                 await self._check_count(routes, agent_id)
-            elif before.agent_id != agent_id:
-                raise ConflictError(
-                    f"{key.name} is taken by another agent", hint="choose another subdomain"
-                )
             elif before.request == text:
                 return before, False
             now = self._clock()
@@ -260,7 +267,8 @@ def _key_to_remove(request: RemoveRequest, agent_id: AgentId) -> RouteKey:
             return RouteKey(RouteKind.MONGODB, str(agent_id))
         case RouteKind.HTTP if request.subdomain is not None:
             # A name that is reserved today may have been given away before.
-            return RouteKey(RouteKind.HTTP, Subdomain(request.subdomain, reserved=frozenset()))
+            subdomain = Subdomain(request.subdomain, reserved=frozenset())
+            return RouteKey.http(subdomain, path_prefix(request.path))
         case RouteKind.HTTP:
             raise InputError("subdomain", "an HTTP route is named by its subdomain")
         case _:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import delete, func, literal, select, tuple_
+from sqlalchemy import and_, delete, func, literal, or_, select, tuple_
 
 from frontserver.errors import InputError
 from frontserver.model.names import AgentId
@@ -87,6 +87,18 @@ class RouteRepository(Repository[RouteRow]):
         """The route, if there is one."""
         row = await self.session.get(RouteRow, (key.kind.value, key.name))
         return None if row is None else _record(row)
+
+    async def owner_of(self, key: RouteKey) -> AgentId | None:
+        """Whose the route's label is, whatever paths below it there are; `None` if nobody's."""
+        # "0" follows "/" in the order of names, so this is every path of the label.
+        below = and_(RouteRow.name > f"{key.label}/", RouteRow.name < f"{key.label}0")
+        query = (
+            select(RouteRow.agent_id)
+            .where(RouteRow.kind == key.kind.value, or_(RouteRow.name == key.label, below))
+            .limit(1)
+        )
+        owner = (await self.session.execute(query)).scalar_one_or_none()
+        return None if owner is None else AgentId(owner)
 
     async def count_of(self, agent_id: AgentId) -> int:
         """How many routes an agent has."""

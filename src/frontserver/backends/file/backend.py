@@ -211,7 +211,9 @@ class FileBackend:
         leaving = self._performer.leaving
         return {
             backend: {
-                name: RunningServer(state.address, state.port, ready=state.ready, up=state.up)
+                name: RunningServer(
+                    state.address, state.port, state.ready, state.up, weight=state.weight
+                )
                 for name, state in found.get(backend, {}).items()
                 if (backend, name) not in leaving
             }

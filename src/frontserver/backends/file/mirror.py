@@ -12,7 +12,7 @@ from typing import ParamSpec
 from frontserver.backends.file.generations import Generations
 from frontserver.backends.port import State
 from frontserver.planning.actions import Action, DropEntry, PutCaFile, PutEntry
-from frontserver.planning.compiled import MAPS, ROUTING, CompiledRoute
+from frontserver.planning.compiled import MAPS, ROUTING, CompiledRoute, Server
 from frontserver.planning.layout import slot_of
 from frontserver.planning.plan import RouteSteps
 from frontserver.planning.running import materialise
@@ -38,6 +38,11 @@ class Mirror:
     def value(self, name: str, key: str) -> str | None:
         """What a map entry should be."""
         return self._maps[name].get(key)
+
+    def server(self, backend: str, name: str) -> Server | None:
+        """How a server of a backend should be."""
+        route = self._routes.get(backend)
+        return next((s for s in route.servers if s.name == name), None) if route else None
 
     def loaded(self, state: State) -> None:
         """The files hold exactly this: a generation of it was just loaded."""

@@ -22,6 +22,7 @@ from frontserver.planning.actions import (
     PutEntry,
     PutServer,
     RetireServer,
+    SetServer,
 )
 from frontserver.planning.compiled import Server
 from frontserver.planning.plan import RouteSteps
@@ -77,6 +78,8 @@ class Performer:
                 await self._ask(f"del map {name} {key}", absent_is_fine=True)
             case PutServer(backend, server):
                 await self._put_server(backend, server)
+            case SetServer(backend, server):
+                await self._ask(f"set server {backend}/{server.name} weight {server.weight}")
             case RetireServer(backend, name):
                 await self._retire(backend, name, cut=False)
             case CutServer(backend, name):
@@ -134,6 +137,7 @@ class Performer:
         (answer,) = await self._runtime.run([command])
         if "changed" not in answer and "no need to change" not in answer:
             raise CommandRefusedError(command, answer)
+        await self._ask(f"set server {path} weight {server.weight}")
         await self._ask(f"set server {path} state ready")
 
     async def _retire(self, backend: str, name: str, *, cut: bool) -> None:
@@ -202,6 +206,9 @@ class Performer:
                 raise CommandRefusedError(f"add server {step.slot}/{server.name}", "it isn't there")
             if not state.ready:
                 raise CommandRefusedError(f"enable server {step.slot}/{server.name}", "it isn't")
+            if state.weight != server.weight:
+                command = f"set server {step.slot}/{server.name} weight {server.weight}"
+                raise CommandRefusedError(command, f"it is {state.weight}")
 
     async def _undo(self, done: Sequence[Action]) -> None:
         """Put back what was there before, newest first, as far as HAProxy lets us."""
@@ -214,6 +221,11 @@ class Performer:
                     )
                 case PutServer(backend, server):
                     back = CutServer(backend, server.name)
+                case SetServer(backend, server):
+                    had = self._mirror.server(backend, server.name)
+                    if had is None:
+                        continue
+                    back = SetServer(backend, had)
                 case _:
                     continue
             try:
