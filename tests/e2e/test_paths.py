@@ -288,12 +288,18 @@ def test_a_drained_target_keeps_its_visitors_and_gets_no_new_ones(
     """By their cookie; a request under way ends in peace; and back again, all without a reload."""
     publish(agent, "drained", targets=targets(root, api), sticky=True)
 
-    def visitor_of(origin: Origin) -> httpx.Client:
-        while True:
-            client = httpx.Client(trust_env=False, timeout=30)
-            if client.get(stack.url("drained")).json()["origin"] == origin.name:
-                return client
-            client.close()
+    @contextmanager
+    def visitor_of(origin: Origin) -> Iterator[httpx.Client]:
+        cookies: list[httpx.Cookies] = []
+
+        def arrived() -> bool:
+            answer = httpx.get(stack.url("drained"), trust_env=False)
+            cookies.append(answer.cookies)
+            return bool(answer.json()["origin"] == origin.name)
+
+        until(f"somebody is sent to {origin.name}", arrived)
+        with httpx.Client(trust_env=False, cookies=cookies[-1]) as visitor:
+            yield visitor
 
     def strangers() -> set[str]:
         asks = (httpx.get(stack.url("drained"), trust_env=False) for _ in range(8))

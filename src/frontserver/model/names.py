@@ -88,7 +88,7 @@ class PathPrefix(str):
         prefix = value if value == "/" else value.removesuffix("/")
         if len(prefix) > _LONGEST_PATH:
             raise InputError("path", f"a path has at most {_LONGEST_PATH} characters")
-        if prefix != "/" and not _PATH_PREFIX.fullmatch(prefix):
+        if value != "/" and not _PATH_PREFIX.fullmatch(prefix):
             raise InputError(
                 "path",
                 f"{shown(value)} is not a path that a route can begin at",

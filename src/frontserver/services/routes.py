@@ -13,8 +13,16 @@ from frontserver.model.names import RESERVED_SUBDOMAINS, AgentId, Subdomain
 from frontserver.model.routes import HttpRoute, RouteKey, RouteKind
 from frontserver.model.status import RouteStatus
 from frontserver.model.targets import TargetPolicy
+from frontserver.planning.compile import HTTP_PROFILE, profile_of
+from frontserver.planning.compiled import Profile
 from frontserver.security.principals import Principal
-from frontserver.services.admission import check_http_targets, check_target, normalised_ca
+from frontserver.services.admission import (
+    check_http_targets,
+    check_profiles,
+    check_target,
+    is_special,
+    normalised_ca,
+)
 from frontserver.services.ports import Publisher
 from frontserver.services.views import connection_string, details, route_view, served_status
 from frontserver.storage.agents import AgentRepository
@@ -70,9 +78,13 @@ class RouteService:
         policy: TargetPolicy | None = None,
         reserved: frozenset[str] = frozenset(),
         most_routes: int = 1000,
+        most_profiles: int = 20,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`reserved` are subdomains beside those that are always reserved."""
+        """`reserved` are subdomains beside those that are always reserved.
+
+        `most_profiles` is how many profiles beside the standard ones an agent's routes may have.
+        """
         self._database = database
         self._publisher = publisher
         self._reader = RouteReader(
@@ -82,6 +94,7 @@ class RouteService:
         self._policy = policy or TargetPolicy()
         self._reserved = RESERVED_SUBDOMAINS | reserved
         self._most_routes = most_routes
+        self._most_profiles = most_profiles
         self._clock = clock
 
     async def publish_http(
@@ -103,7 +116,9 @@ class RouteService:
             subdomain=str(route.subdomain),
             path=UNSET if route.path.is_root else str(route.path),
         )
-        record, created = await self._store(route.key, agent_id, request, principal, peer)
+        record, created = await self._store(
+            route.key, agent_id, request, principal, peer, profile=profile_of(route)
+        )
         return await self._published(record, created, wait)
 
     async def publish_mongodb(
@@ -197,6 +212,8 @@ class RouteService:
         request: RouteRequest,
         principal: Principal,
         peer: str,
+        *,
+        profile: Profile | None = None,
     ) -> tuple[RouteRecord, bool]:
         """The stored route and whether it is new. One that is stored just so is left alone."""
         text = encode_request(request)
@@ -215,6 +232,8 @@ class RouteService:
                 await self._check_count(routes, agent_id)
             elif before.request == text:
                 return before, False
+            if profile is not None and is_special(profile):
+                await self._check_profile(routes, agent_id, key, profile)
             now = self._clock()
             record = RouteRecord(
                 key=key,
@@ -242,6 +261,23 @@ class RouteService:
                 f"agent {agent_id} has {self._most_routes} routes, which is the limit",
                 hint="remove a route that isn't needed any more",
             )
+
+    async def _check_profile(
+        self, routes: RouteRepository, agent_id: AgentId, key: RouteKey, profile: Profile
+    ) -> None:
+        stored = await routes.requests_of(agent_id, RouteKind.HTTP)
+        if any(self._profile(request) == profile for name, request in stored if name == key):
+            return
+        others = (self._profile(request) for name, request in stored if name != key)
+        check_profiles(profile, others, self._most_profiles)
+
+    def _profile(self, request: str) -> Profile:
+        """That of a stored HTTP route; of one that can't be served any more, an ordinary one."""
+        try:
+            route = self._reader.route(RouteKind.HTTP, request)
+        except InputError:
+            return HTTP_PROFILE
+        return profile_of(route) if isinstance(route, HttpRoute) else HTTP_PROFILE
 
     async def _published(self, record: RouteRecord, created: bool, wait: float) -> Published:
         self._publisher.wake()

@@ -114,6 +114,16 @@ class RouteRepository(Repository[RouteRow]):
         )
         return [_record(row) for row in (await self.session.scalars(query)).all()]
 
+    async def requests_of(self, agent_id: AgentId, kind: RouteKind) -> list[tuple[RouteKey, str]]:
+        """An agent's requests of a kind, as they are stored, the newest first."""
+        query = (
+            select(RouteRow.name, RouteRow.request)
+            .where(RouteRow.agent_id == agent_id, RouteRow.kind == kind.value)
+            .order_by(RouteRow.revision.desc())
+        )
+        rows = (await self.session.execute(query)).tuples()
+        return [(RouteKey(kind, name), request) for name, request in rows]
+
     async def page(self, after: RouteKey | None, limit: int) -> tuple[list[RouteRecord], int]:
         """Up to `limit` routes beyond `after`, by kind and name; and how many there are at all."""
         query = select(RouteRow).order_by(RouteRow.kind, RouteRow.name).limit(limit)
