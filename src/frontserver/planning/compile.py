@@ -203,6 +203,8 @@ def _values(route: HttpRoute) -> list[SlotValue]:
         values.append(SlotValue(TIMEOUT_TUNNEL, "", str(route.timeouts.tunnel_ms)))
     if route.host_header != HostHeader.PRESERVE:
         values.append(SlotValue(VALUES, "/host", _sent_host(route)))
+    if route.sticky and not route.path.is_root:
+        values.append(SlotValue(VALUES, "/cookie-path", route.path))
     if route.check and route.check.path:
         values.append(SlotValue(VALUES, "/check-path", route.check.path))
         values.append(SlotValue(VALUES, "/check-host", route.check.host or _sent_host(route)))

@@ -142,6 +142,16 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "servers": (Server("10.0.0.1", 3000, cookie=digest("http://10.0.0.1:3000")),),
         },
     ),
+    "sticky below a path": (
+        {"sticky": CookieName("SID"), "path": PathPrefix("/api")},
+        {
+            "key": RouteKey(RouteKind.HTTP, "shop/api"),
+            "profile": Profile(mode="http", cookie="SID"),
+            "servers": (Server("10.0.0.1", 3000, cookie=digest("http://10.0.0.1:3000")),),
+            "routing": (("maps/paths.map", SHOP + "/api/"),),
+            "values": (SlotValue(VALUES, "/cookie-path", "/api"),),
+        },
+    ),
     "timeouts that maps can carry": (
         {"timeouts": Timeouts(server_ms=10, tunnel_ms=20)},
         {"values": (SlotValue(TIMEOUT_SERVER, "", "10"), SlotValue(TIMEOUT_TUNNEL, "", "20"))},

@@ -257,7 +257,13 @@ PROFILE_ROWS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "least connections": ({"balance": Balance.LEASTCONN}, ["balance leastconn", *ALWAYS]),
     "sticky": (
         {"sticky": CookieName("SID")},
-        ["balance roundrobin", *ALWAYS, "cookie SID insert indirect nocache httponly"],
+        [
+            *("balance roundrobin", *ALWAYS, "cookie SID insert indirect nocache httponly"),
+            (
+                "http-after-response replace-header Set-Cookie ^(SID=[^;]*;\\ path=)/(.*)$"
+                " \\1%[be_name,concat(/cookie-path),map(maps/values.map,/)]\\2"
+            ),
+        ],
     ),
     "timeouts that have no map": (
         {"timeouts": Timeouts(connect_ms=70, queue_ms=80)},
