@@ -150,6 +150,16 @@ ROWS: dict[str, tuple[list[Route], list[Route], list[Action]]] = {
             PutEntry(PATHS, SHOP + "/api/v2/", HTTP_PROFILE.id + ".1"),
         ],
     ),
+    "what goes is gone before anything comes": (
+        [http(path=PathPrefix("/api"))],
+        [http("shop", "http://10.0.0.2:80")],
+        [
+            DropEntry(PATHS, SHOP + "/api/"),
+            CutServer(PLAIN, server().name),
+            PutServer(HTTP_PROFILE.id + ".1", server("10.0.0.2", 80)),
+            PutEntry(HOSTS, SHOP, HTTP_PROFILE.id + ".1"),
+        ],
+    ),
     "a path goes, and the rest of its domain stays": (
         [http(path=PathPrefix("/api")), http("shop", "http://10.0.0.2:80")],
         [http("shop", "http://10.0.0.2:80")],
