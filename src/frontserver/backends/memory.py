@@ -19,7 +19,9 @@ from frontserver.planning.actions import (
     PutEntry,
     PutServer,
     RetireServer,
+    SetServer,
 )
+from frontserver.planning.compiled import Server
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running, RunningServer, materialise
 
@@ -161,9 +163,11 @@ class MemoryBackend:
         self.performed.append(action)
         match action:
             case PutServer(backend, server):
-                return _with_server(
-                    running, backend, server.name, RunningServer(server.address, server.port)
-                )
+                return _with_server(running, backend, server.name, _as_running(server))
+            case SetServer(backend, server):
+                if server.name not in running.servers.get(backend, {}):
+                    raise CommandRefusedError("set server", "No such server.")
+                return _with_server(running, backend, server.name, _as_running(server))
             case RetireServer(backend, name) | CutServer(backend, name):
                 return _with_server(running, backend, name, None)
             case PutEntry(name, key, value):
@@ -172,6 +176,10 @@ class MemoryBackend:
                 return _with_entry(running, name, key, None)
             case PutCaFile() | PutCertificate():
                 return running
+
+
+def _as_running(server: Server) -> RunningServer:
+    return RunningServer(server.address, server.port, weight=server.weight)
 
 
 def _with_server(

@@ -10,7 +10,14 @@ from frontserver.errors import CommandRefusedError
 from frontserver.haproxy.answers import check, is_absent
 from frontserver.haproxy.commands import Command, word
 from frontserver.haproxy.reads import parse_map_value, parse_server_states
-from frontserver.planning.actions import Action, CutServer, DropEntry, PutEntry, PutServer
+from frontserver.planning.actions import (
+    Action,
+    CutServer,
+    DropEntry,
+    PutEntry,
+    PutServer,
+    SetServer,
+)
 from frontserver.planning.actions import RetireServer as Retire
 from frontserver.planning.plan import RouteSteps
 from frontserver.planning.serverline import arguments
@@ -55,6 +62,8 @@ def phrases(action: Action, known: str | None) -> tuple[Phrase, ...] | None:
                 Phrase(f"enable server {path}"),
             )
             return (*said, Phrase(f"enable health {path}")) if server.check else said
+        case SetServer(backend, server):
+            return (Phrase(f"set server {backend}/{server.name} weight {server.weight}"),)
         case _:
             return None
 
@@ -103,4 +112,7 @@ def differs(step: RouteSteps, answers: Sequence[str]) -> CommandRefusedError | N
             return CommandRefusedError(f"add server {step.slot}/{server.name}", "it isn't there")
         if not state.ready:
             return CommandRefusedError(f"enable server {step.slot}/{server.name}", "it isn't")
+        if state.weight != server.weight:
+            command = f"set server {step.slot}/{server.name} weight {server.weight}"
+            return CommandRefusedError(command, f"it is {state.weight}")
     return None
