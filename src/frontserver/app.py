@@ -270,6 +270,7 @@ async def make_services(settings: Settings, database: Database, publisher: Publi
         connection_port=settings.connection_port,
         policy=target_policy(settings),
         reserved=settings.reserved_subdomains,
+        most_profiles=settings.profiles_per_agent,
     )
     agents = AgentService(
         database,

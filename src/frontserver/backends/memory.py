@@ -21,7 +21,9 @@ from frontserver.planning.actions import (
     PutEntry,
     PutServer,
     RetireServer,
+    SetServer,
 )
+from frontserver.planning.compiled import Server
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running, RunningServer, materialise
 
@@ -164,21 +166,14 @@ class MemoryBackend:
             raise CommandRefusedError(type(action).__name__, reason)
         self.performed.append(action)
         match action:
-            case PutBackend(backend, _):
-                return msgspec.structs.replace(
-                    running,
-                    servers={**running.servers, backend: {}},
-                    extra=running.extra | {backend},
-                )
-            case DropBackend(backend):
-                servers = {b: some for b, some in running.servers.items() if b != backend}
-                return msgspec.structs.replace(
-                    running, servers=servers, extra=running.extra - {backend}
-                )
+            case PutBackend(backend, _) | DropBackend(backend):
+                return _with_backend(running, backend, isinstance(action, PutBackend))
             case PutServer(backend, server):
-                return _with_server(
-                    running, backend, server.name, RunningServer(server.address, server.port)
-                )
+                return _with_server(running, backend, server.name, _as_running(server))
+            case SetServer(backend, server):
+                if server.name not in running.servers.get(backend, {}):
+                    raise CommandRefusedError("set server", "No such server.")
+                return _with_server(running, backend, server.name, _as_running(server))
             case RetireServer(backend, name) | CutServer(backend, name):
                 return _with_server(running, backend, name, None)
             case PutEntry(name, key, value):
@@ -187,6 +182,18 @@ class MemoryBackend:
                 return _with_entry(running, name, key, None)
             case PutCaFile() | PutCertificate():
                 return running
+
+
+def _as_running(server: Server) -> RunningServer:
+    return RunningServer(server.address, server.port, weight=server.weight)
+
+
+def _with_backend(running: Running, backend: str, there: bool) -> Running:
+    servers = {b: some for b, some in running.servers.items() if b != backend}
+    if there:
+        servers[backend] = {}
+    extra = running.extra | {backend} if there else running.extra - {backend}
+    return msgspec.structs.replace(running, servers=servers, extra=extra)
 
 
 def _with_server(

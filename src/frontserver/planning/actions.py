@@ -30,6 +30,13 @@ class PutServer(msgspec.Struct, frozen=True, tag=True):
     server: Server
 
 
+class SetServer(msgspec.Struct, frozen=True, tag=True):
+    """Give the server of this name its weight, where it is; its streams don't notice."""
+
+    backend: str
+    server: Server
+
+
 class RetireServer(msgspec.Struct, frozen=True, tag=True):
     """Take a server out of service; its streams go on, and it is deleted when they have ended."""
 
@@ -75,6 +82,7 @@ Action = (
     PutBackend
     | DropBackend
     | PutServer
+    | SetServer
     | RetireServer
     | CutServer
     | PutEntry

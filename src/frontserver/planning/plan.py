@@ -19,6 +19,7 @@ from frontserver.planning.actions import (
     PutEntry,
     PutServer,
     RetireServer,
+    SetServer,
 )
 from frontserver.planning.compiled import CompiledRoute, Profile
 from frontserver.planning.diff import Changes, RouteChange
@@ -185,12 +186,8 @@ def _fill(new: CompiledRoute, slot: str) -> tuple[Action, ...]:
 
 
 def _expose(old: CompiledRoute | None, new: CompiledRoute, slot: str) -> tuple[Action, ...]:
-    """Make it reachable, flags before routing, so that no request slips past a redirect."""
-    before = set(old.flags) if old else set()
-    kept = {(flag.map, flag.key) for flag in new.flags}
+    """Make it reachable; its flags are there by now, so no request slips past a redirect."""
     return (
-        *(PutEntry(f.map, f.key, f.value) for f in new.flags if f not in before),
-        *(DropEntry(f.map, f.key) for f in sorted(before) if (f.map, f.key) not in kept),
         *(PutEntry(name, key, slot) for name, key in new.routing),
         *(
             DropEntry(name, key)
@@ -204,10 +201,7 @@ def _hide(old: CompiledRoute | None) -> tuple[Action, ...]:
     """Make it unreachable: routing first, so that nothing new arrives."""
     if old is None:
         return ()
-    return (
-        *(DropEntry(name, key) for name, key in old.routing),
-        *(DropEntry(flag.map, flag.key) for flag in old.flags),
-    )
+    return tuple(DropEntry(name, key) for name, key in old.routing)
 
 
 def _empty(
@@ -227,7 +221,7 @@ def _forget(old: CompiledRoute | None, slot: str | None) -> tuple[Action, ...]:
 
 def _update(old: CompiledRoute, new: CompiledRoute, slot: str) -> tuple[Action, ...]:
     """Change a route where it is: what is new comes before what is old goes."""
-    before = {server.name for server in old.servers}
+    before = {server.name: server for server in old.servers}
     after = {server.name for server in new.servers}
     values = {(value.map, value.suffix) for value in new.values}
     unmoved = {PutEntry(name, key, slot) for name, key in old.routing}
@@ -235,7 +229,12 @@ def _update(old: CompiledRoute, new: CompiledRoute, slot: str) -> tuple[Action, 
         *(PutCaFile(file) for file in new.ca_files if file not in old.ca_files),
         *(PutEntry(v.map, slot + v.suffix, v.value) for v in new.values if v not in old.values),
         *(PutServer(slot, server) for server in new.servers if server.name not in before),
+        *(
+            SetServer(slot, server)
+            for server in new.servers
+            if server.name in before and server != before[server.name]
+        ),
         *(action for action in _expose(old, new, slot) if action not in unmoved),
-        *(RetireServer(slot, name) for name in sorted(before - after)),
+        *(RetireServer(slot, name) for name in sorted(before.keys() - after)),
         *(DropEntry(v.map, slot + v.suffix) for v in old.values if (v.map, v.suffix) not in values),
     )

@@ -9,6 +9,7 @@ from typing import Any
 from frontserver.errors import TemplateError
 from frontserver.planning.compiled import (
     HTTPS_CERTIFICATE,
+    MAINTENANCE,
     MAPS,
     PLAIN_ONLY,
     REDIRECT_HTTPS,
@@ -116,6 +117,7 @@ def _frontend_values(frontends: Frontends) -> dict[str, Any]:
         "system_ca": SYSTEM_CA,
         "redirect_https": REDIRECT_HTTPS,
         "plain_only": PLAIN_ONLY,
+        "maintenance": MAINTENANCE,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import delete, func, literal, select, tuple_
+from sqlalchemy import and_, delete, func, literal, or_, select, tuple_
 
 from frontserver.errors import InputError
 from frontserver.model.names import AgentId
@@ -88,6 +88,18 @@ class RouteRepository(Repository[RouteRow]):
         row = await self.session.get(RouteRow, (key.kind.value, key.name))
         return None if row is None else _record(row)
 
+    async def owner_of(self, key: RouteKey) -> AgentId | None:
+        """Whose the route's label is, whatever paths below it there are; `None` if nobody's."""
+        # "0" follows "/" in the order of names, so this is every path of the label.
+        below = and_(RouteRow.name > f"{key.label}/", RouteRow.name < f"{key.label}0")
+        query = (
+            select(RouteRow.agent_id)
+            .where(RouteRow.kind == key.kind.value, or_(RouteRow.name == key.label, below))
+            .limit(1)
+        )
+        owner = (await self.session.execute(query)).scalar_one_or_none()
+        return None if owner is None else AgentId(owner)
+
     async def count_of(self, agent_id: AgentId) -> int:
         """How many routes an agent has."""
         query = select(func.count()).select_from(RouteRow).where(RouteRow.agent_id == agent_id)
@@ -101,6 +113,16 @@ class RouteRepository(Repository[RouteRow]):
             .order_by(RouteRow.kind, RouteRow.name)
         )
         return [_record(row) for row in (await self.session.scalars(query)).all()]
+
+    async def requests_of(self, agent_id: AgentId, kind: RouteKind) -> list[tuple[RouteKey, str]]:
+        """An agent's requests of a kind, as they are stored, the newest first."""
+        query = (
+            select(RouteRow.name, RouteRow.request)
+            .where(RouteRow.agent_id == agent_id, RouteRow.kind == kind.value)
+            .order_by(RouteRow.revision.desc())
+        )
+        rows = (await self.session.execute(query)).tuples()
+        return [(RouteKey(kind, name), request) for name, request in rows]
 
     async def page(self, after: RouteKey | None, limit: int) -> tuple[list[RouteRecord], int]:
         """Up to `limit` routes beyond `after`, by kind and name; and how many there are at all."""

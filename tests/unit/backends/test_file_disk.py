@@ -212,7 +212,7 @@ async def test_what_makes_a_route_reachable_is_written_last(
     assert kinds[0] == "certs"
     assert all(kind.startswith("50-p") for kind in kinds[1:])
     assert written.index("maps/flags.map") > len(kinds) - 1
-    assert written[-2:] == [HOSTS, "maps/sni.map"]
+    assert written[-3:] == [HOSTS, "maps/paths.map", "maps/sni.map"]
 
 
 async def test_closing_flushes(site: Site, driver: Driver, app: int) -> None:

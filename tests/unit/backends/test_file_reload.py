@@ -21,10 +21,13 @@ from frontserver.errors import (
     StorageError,
     TemplateError,
 )
+from frontserver.model.names import PathPrefix
 from frontserver.model.targets import HostPort
-from frontserver.planning.compiled import HOSTS, Frontends
-from frontserver.planning.plan import ReloadReason
+from frontserver.planning.compiled import HOSTS, PATHS, Frontends
+from frontserver.planning.diff import diff
+from frontserver.planning.plan import ReloadReason, plan
 from frontserver.rendering.render import GLOBAL
+from frontserver.rendering.templates import default_directory
 from tests.unit.backends.conftest import Site
 from tests.unit.backends.fileworld import (
     REFILL,
@@ -39,6 +42,7 @@ from tests.unit.backends.fileworld import (
     until,
 )
 from tests.unit.backends.test_contract import Driver
+from tests.unit.planning.routes import compiled, http
 
 SHOP = "shop.apps.example.com"
 CHANGED = (ReloadReason.FRONTENDS,)
@@ -104,6 +108,25 @@ async def test_a_configuration_that_haproxy_refuses_touches_nothing(
     assert refused.value.file.endswith(GLOBAL)
     assert refused.value.line
     await assert_untouched(site, driver, before)
+
+
+async def test_a_template_that_looks_into_fewer_maps_is_lived_with(
+    site: Site, driver: Driver, app: int
+) -> None:
+    """As when HAProxy runs on from an older version, or with a frontend of the operator's."""
+    ours = (default_directory() / "frontends.cfg.j2").read_text().splitlines(keepends=True)
+    theirs = "".join(line for line in ours if PATHS not in line)
+    await customise(site, driver, "frontends.cfg.j2", theirs)
+    await driver.backend.reload(driver.state, CHANGED)
+
+    assert (await driver.seen()).maps[PATHS] == {}
+    await driver.assert_in_step()
+    assert await serves(site)
+    below = http("shop", path=PathPrefix("/api"))
+    target = driver.state.config.with_routes(compiled(below))
+    planned = plan(diff(driver.state.config, target), driver.state.layout)
+    assert "map" in (await driver.backend.apply(planned.steps))[below.key]
+    await driver.assert_in_step()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from frontserver.backends.file.performer import Performer
 from frontserver.backends.file.tree import Tree
 from frontserver.backends.port import Leftovers, Look, Prepared, State
 from frontserver.errors import (
+    CommandRefusedError,
     ConfigRejectedError,
     FrontServerError,
     ProxyError,
@@ -219,7 +220,7 @@ class FileBackend:
             await asyncio.to_thread(self._generations.promote, generation)
         extra = await self._extra(manifest)
         servers = await self._servers(manifest, extra)
-        maps = {name: dict(reversed(await self._runtime.map_entries(name))) for name in MAPS}
+        maps = {name: await self._entries(name) for name in MAPS}
         return Running(
             frontends=manifest.frontends,
             pools=dict(manifest.pools),
@@ -248,6 +249,13 @@ class FileBackend:
         manifest = self._generations.manifest(current.name) if current else None
         if found.dynamic_backends and current is not None and manifest is not None:
             self._learning = asyncio.create_task(self._judge.learn(current, manifest))
+
+    async def _entries(self, name: str) -> dict[str, str]:
+        try:
+            return dict(reversed(await self._runtime.map_entries(name)))
+        except CommandRefusedError:
+            # Templates of an older version, or of the operator, don't look into every map.
+            return {}
 
     def _loaded(self, description: str) -> tuple[Path, Manifest] | None:
         """The generation that a worker has loaded, by its description, if it is here."""
@@ -299,7 +307,9 @@ class FileBackend:
     def _seen(self, backend: str, found: ServerStates) -> dict[str, RunningServer]:
         leaving = self._performer.leaving
         return {
-            name: RunningServer(state.address, state.port, ready=state.ready, up=state.up)
+            name: RunningServer(
+                state.address, state.port, state.ready, state.up, weight=state.weight
+            )
             for name, state in found.get(backend, {}).items()
             if (backend, name) not in leaving
         }

@@ -25,6 +25,7 @@ from frontserver.planning.actions import (
     PutEntry,
     PutServer,
     RetireServer,
+    SetServer,
 )
 from frontserver.planning.compiled import Server
 from frontserver.planning.plan import RouteSteps
@@ -130,6 +131,7 @@ class Careful:
         (answer,) = await self._runtime.run([command])
         if "changed" not in answer and "no need to change" not in answer:
             raise CommandRefusedError(command, answer)
+        await self._ask(f"set server {path} weight {server.weight}")
         await self._ask(f"set server {path} state ready")
 
     async def _retire(self, backend: str, name: str, *, cut: bool) -> None:
@@ -190,10 +192,17 @@ class Careful:
                     back = DropBackend(backend)
                 case PutServer(backend, server):
                     back = CutServer(backend, server.name)
+                case SetServer(backend, server):
+                    had = self._mirror.server(backend, server.name)
+                    if had is None:
+                        continue
+                    back = SetServer(backend, had)
                 case _:
                     continue
             try:
                 await self.perform(back)
             except CommandRefusedError as error:
+                if error.answer.startswith("Unknown map identifier"):
+                    continue  # The templates have no use for that map, so it holds nothing.
                 # Not to be had: the next look at HAProxy will show it as drift.
                 raise ProxyUnavailableError(f"a change couldn't be undone: {error}") from error

@@ -18,7 +18,7 @@ from frontserver.backends.file.tree import Tree
 from frontserver.backends.port import State
 from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import Action, DropBackend, DropEntry, PutCaFile, PutEntry
-from frontserver.planning.compiled import MAPS, ROUTING, CompiledRoute
+from frontserver.planning.compiled import MAPS, ROUTING, CompiledRoute, Server
 from frontserver.planning.delta import Delta, delta
 from frontserver.planning.layout import Layout, Pool, backend_name, slot_of
 from frontserver.planning.plan import RouteSteps
@@ -64,6 +64,11 @@ class Mirror:
     def value(self, name: str, key: str) -> str | None:
         """What a map entry should be."""
         return self._maps[name].get(key)
+
+    def server(self, backend: str, name: str) -> Server | None:
+        """How a server of a backend should be."""
+        route = self._routes.get(backend)
+        return next((s for s in route.servers if s.name == name), None) if route else None
 
     # --- what happened ---
 

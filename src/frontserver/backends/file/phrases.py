@@ -19,6 +19,7 @@ from frontserver.planning.actions import (
     PutEntry,
     PutServer,
     RetireServer,
+    SetServer,
 )
 from frontserver.planning.plan import RouteSteps
 from frontserver.planning.serverline import arguments
@@ -73,6 +74,8 @@ def phrases(action: Action, known: str | None) -> tuple[Phrase, ...] | None:
                 Phrase(f"enable server {path}"),
             )
             return (*said, Phrase(f"enable health {path}")) if server.check else said
+        case SetServer(backend, server):
+            return (Phrase(f"set server {backend}/{server.name} weight {server.weight}"),)
         case _:
             return None
 
@@ -121,4 +124,7 @@ def differs(step: RouteSteps, answers: Sequence[str]) -> CommandRefusedError | N
             return CommandRefusedError(f"add server {step.slot}/{server.name}", "it isn't there")
         if not state.ready:
             return CommandRefusedError(f"enable server {step.slot}/{server.name}", "it isn't")
+        if state.weight != server.weight:
+            command = f"set server {step.slot}/{server.name} weight {server.weight}"
+            return CommandRefusedError(command, f"it is {state.weight}")
     return None
