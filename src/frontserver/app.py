@@ -19,11 +19,12 @@ from pathlib import Path
 import certifi
 import msgspec
 import uvicorn
-from litestar import Litestar
+from litestar.types import ASGIApp
 from sqlalchemy import text
 
 from frontserver import __version__
 from frontserver.api.application import create_api
+from frontserver.api.metrics import MeasuredApp, Metrics
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.file.generations import Generations
 from frontserver.backends.memory import MemoryBackend
@@ -124,16 +125,18 @@ class FrontServer:
             database = await stack.enter_async_context(opened_database(settings))
             reconciler = make_reconciler(settings, backend, database)
             services = await make_services(settings, database, reconciler)
+            metrics = Metrics(__version__) if settings.metrics else None
             task = asyncio.create_task(reconciler.run())
             stack.push_async_callback(_cancelled, task)
-            await self._serve(make_api(settings, services, reconciler), listener, task)
+            api = make_api(settings, services, reconciler, metrics)
+            await self._serve(api, listener, task)
 
     def stop(self) -> None:
         """End `run`, as SIGTERM and Ctrl-C do."""
         self._stopping.set()
 
     async def _serve(
-        self, api: Litestar, listener: socket.socket, reconciling: asyncio.Task[None]
+        self, api: ASGIApp, listener: socket.socket, reconciling: asyncio.Task[None]
     ) -> None:
         server = _Server(
             uvicorn.Config(
@@ -316,22 +319,26 @@ def tls_available(settings: Settings) -> bool:
     return settings.https_certificate is not None and bool(settings.https_bind)
 
 
-def make_api(settings: Settings, services: Services, publisher: Publisher) -> Litestar:
-    """The ASGI application."""
+def make_api(
+    settings: Settings, services: Services, publisher: Publisher, metrics: Metrics | None = None
+) -> ASGIApp:
+    """The ASGI application; its requests count in `metrics`."""
 
     async def storage_check() -> None:
         async with services.database.read() as session:
             await session.execute(text("SELECT 1"))
 
-    return create_api(
+    api = create_api(
         agents=services.agents,
         routes=services.routes,
         certificates=services.certificates,
         publisher=publisher,
         storage_check=storage_check,
         version=__version__,
+        metrics=metrics,
         trusted_proxies=settings.trusted_proxies,
     )
+    return api if metrics is None else MeasuredApp(api, metrics)
 
 
 # --- HAProxy ---

@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     key_type: Literal["rsa", "ec"] = "rsa"
     reserved_subdomains: frozenset[str] = frozenset()
     hard_stop_after: str | None = None
+    metrics: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property
@@ -279,6 +280,10 @@ def _haproxy_time(text: str) -> str:
     return text
 
 
+def _switch(text: str) -> bool:
+    return _choice("on", "off")(text) == "on"
+
+
 def _labels(text: str) -> frozenset[str]:
     return frozenset(part.strip().lower() for part in text.split(",") if part.strip())
 
@@ -313,5 +318,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "key_type": _choice("rsa", "ec"),
     "reserved_subdomains": _labels,
     "hard_stop_after": _haproxy_time,
+    "metrics": _switch,
     "log_level": _choice("debug", "info", "warning", "error"),
 }

@@ -161,7 +161,10 @@ class RemoveRequest(msgspec.Struct, rename="camel", frozen=True):
 
 
 class RouteView(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """A route as lists show it. `status` is active, pending or failed; `reason` says why."""
+    """A route as lists show it. `status` is active, pending or failed; `reason` says why.
+
+    `reload` is why it needed a reload of HAProxy, or waits for one; absent where none is needed.
+    """
 
     type: str
     agent_id: str
@@ -177,6 +180,7 @@ class RouteView(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     target_host: str | None = None
     target_port: int | None = None
     reason: str | None = None
+    reload: str | None = None
 
 
 class RouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -185,6 +189,7 @@ class RouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     success: bool = True
     status: str
     reason: str | UnsetType = UNSET
+    reload: str | UnsetType = UNSET
     route: RouteView
 
 
@@ -200,6 +205,7 @@ class HttpRouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True)
     type: str = "http"
     status: str
     reason: str | UnsetType = UNSET
+    reload: str | UnsetType = UNSET
     route: RouteView
 
 
@@ -222,6 +228,7 @@ class MongoRouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True
     type: str = "mongodb"
     status: str
     reason: str | UnsetType = UNSET
+    reload: str | UnsetType = UNSET
     route: RouteView
 
 

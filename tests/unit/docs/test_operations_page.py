@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from frontserver.api.metrics import Metrics
 from frontserver.errors import ProxyError
 from frontserver.haproxy import binary
 from frontserver.haproxy.check import check
+from frontserver.model.status import ProxyStatus
 from frontserver.model.targets import HostPort
 from frontserver.planning.compile import STANDARD_PROFILES
 from frontserver.planning.compiled import CompiledConfig, Frontends
@@ -38,6 +41,21 @@ def test_every_reason_of_a_reload_is_explained() -> None:
     rows = re.findall(r"^\| `([\w-]+)` \|", section("What reloads, and why"), re.MULTILINE)
 
     assert set(rows) == used
+
+
+def test_every_metric_is_explained_and_no_other() -> None:
+    """Of the process itself the page names only that there are some."""
+    status = ProxyStatus(True, True, 1, 1, version="2.8.25", reload_waits="interval")
+    text = Metrics("1").exposition(msgspec.structs.replace(status, counts={"active": 1})).decode()
+    shown = {
+        name
+        for name in re.findall(r"^# TYPE (\w+) (?:counter|gauge|histogram)$", text, re.MULTILINE)
+        if name.startswith("frontserver_")
+    }
+
+    rows = re.findall(r"^\| (`frontserver_.*?) \|", section("Metrics"), re.MULTILINE)
+
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == shown
 
 
 def test_every_template_and_every_place_for_the_operators_lines_is_named() -> None:
