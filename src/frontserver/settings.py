@@ -17,6 +17,7 @@ import msgspec
 
 from frontserver.errors import InputError, SettingsError
 from frontserver.model.names import DomainName
+from frontserver.model.routes import ProfileName
 from frontserver.model.targets import HostPort, TargetPolicy
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     installation: str = "frontserver"
     key_type: Literal["rsa", "ec"] = "rsa"
     reserved_subdomains: frozenset[str] = frozenset()
+    route_profiles: frozenset[str] = frozenset()
     hard_stop_after: str | None = None
     metrics: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -280,6 +282,10 @@ def _haproxy_time(text: str) -> str:
     return text
 
 
+def _profiles(text: str) -> frozenset[str]:
+    return frozenset(ProfileName(part.strip()) for part in text.split(",") if part.strip())
+
+
 def _switch(text: str) -> bool:
     return _choice("on", "off")(text) == "on"
 
@@ -317,6 +323,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "installation": _installation,
     "key_type": _choice("rsa", "ec"),
     "reserved_subdomains": _labels,
+    "route_profiles": _profiles,
     "hard_stop_after": _haproxy_time,
     "metrics": _switch,
     "log_level": _choice("debug", "info", "warning", "error"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from frontserver.errors import InputError
 from frontserver.model.routes import (
     Balance,
     HeaderEdits,
@@ -28,6 +29,7 @@ from frontserver.planning.compiled import (
     CaFile,
     CheckTiming,
     CompiledRoute,
+    Extension,
     MapEntry,
     Profile,
     Server,
@@ -73,15 +75,18 @@ def named_hosts(route: Route) -> frozenset[str]:
     return frozenset(origin.host for origin in origins if origin.address is None)
 
 
-def compile_route(route: Route, addresses: Mapping[str, str]) -> CompiledRoute:
+def compile_route(
+    route: Route, addresses: Mapping[str, str], extensions: Iterable[Extension] = ()
+) -> CompiledRoute:
     """What HAProxy needs for `route`.
 
     `addresses` maps every host name among the targets to one IP address; HAProxy's dynamic
-    servers never resolve names themselves. Raises `KeyError` for a name it lacks.
+    servers never resolve names themselves. Raises `KeyError` for a name it lacks, and
+    `InputError` for a route whose profile isn't among the operator's `extensions`.
     """
     if isinstance(route, MongoRoute):
         return _compile_mongo(route, addresses)
-    return _compile_http(route, addresses)
+    return _compile_http(route, addresses, extensions)
 
 
 def _compile_mongo(route: MongoRoute, addresses: Mapping[str, str]) -> CompiledRoute:
@@ -95,7 +100,9 @@ def _compile_mongo(route: MongoRoute, addresses: Mapping[str, str]) -> CompiledR
     )
 
 
-def _compile_http(route: HttpRoute, addresses: Mapping[str, str]) -> CompiledRoute:
+def _compile_http(
+    route: HttpRoute, addresses: Mapping[str, str], extensions: Iterable[Extension]
+) -> CompiledRoute:
     ca = _ca_file(route)
     servers = {
         server.name: server
@@ -103,7 +110,7 @@ def _compile_http(route: HttpRoute, addresses: Mapping[str, str]) -> CompiledRou
     }
     return CompiledRoute(
         key=route.key,
-        profile=_profile(route),
+        profile=_profile(route, _extension(route, extensions)),
         servers=tuple(servers[name] for name in sorted(servers)),
         routing=((HOSTS, route.domain),),
         flags=_flags(route),
@@ -116,7 +123,16 @@ def _address(origin: HostPort, addresses: Mapping[str, str]) -> str:
     return origin.host if origin.address else addresses[origin.host]
 
 
-def _profile(route: HttpRoute) -> Profile:
+def _extension(route: HttpRoute, extensions: Iterable[Extension]) -> Extension | None:
+    if route.profile is None:
+        return None
+    for extension in extensions:
+        if extension.name == route.profile:
+            return extension
+    raise InputError("options.profile", f"the operator has no profile {route.profile!r} any more")
+
+
+def _profile(route: HttpRoute, extension: Extension | None) -> Profile:
     check = route.check
     return Profile(
         mode="http",
@@ -132,6 +148,7 @@ def _profile(route: HttpRoute) -> Profile:
         remove_request=route.request_headers.remove,
         set_response=tuple(name for name, _ in route.response_headers.set),
         remove_response=route.response_headers.remove,
+        extension=extension,
     )
 
 

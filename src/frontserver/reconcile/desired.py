@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from frontserver.errors import InputError
 from frontserver.model.routes import Route, RouteKey
 from frontserver.model.status import RouteState, RouteStatus
 from frontserver.model.targets import TargetPolicy
@@ -154,7 +155,11 @@ class DesiredState:
         if missing:
             reason = self._resolver.problems.get(missing[0], f"{missing[0]} is being resolved")
             return RouteStatus(RouteState.PENDING, revision, reason), None
-        compiled = compile_route(route, self._resolver.addresses)
+        extensions = self.config.frontends.extensions
+        try:
+            compiled = compile_route(route, self._resolver.addresses, extensions)
+        except InputError as error:
+            return RouteStatus(RouteState.FAILED, revision, error.message), None
         for server in compiled.servers:
             refusal = self._policy.refusal(ipaddress.ip_address(server.address), server.port)
             if refusal is not None:

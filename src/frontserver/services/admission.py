@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from frontserver.errors import CertificateError, InputError
+from frontserver.model.routes import ProfileName
 from frontserver.model.targets import HostPort, TargetPolicy, TargetUrl
 from frontserver.pki.bundles import parse_certificates
 from frontserver.pki.leaf import certificate_text
@@ -30,6 +31,14 @@ def check_http_targets(request: HttpRouteRequest, policy: TargetPolicy) -> None:
     for index, option in enumerate(request.options.targets if request.options else ()):
         origin = TargetUrl.parse(option.url).origin
         check_target(f"options.targets[{index}].url", origin, policy)
+
+
+def check_profile(name: ProfileName | None, offered: frozenset[str]) -> None:
+    """Raise `InputError` for a profile that the operator doesn't offer to agents."""
+    if name is None or name in offered:
+        return
+    hint = f"choose one of: {', '.join(sorted(offered))}" if offered else "leave it out"
+    raise InputError("options.profile", f"there is no profile {name!r} to choose", hint=hint)
 
 
 def normalised_ca(request: HttpRouteRequest) -> HttpRouteRequest:

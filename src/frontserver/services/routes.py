@@ -13,7 +13,12 @@ from frontserver.model.routes import HttpRoute, RouteKey, RouteKind
 from frontserver.model.status import RouteStatus
 from frontserver.model.targets import TargetPolicy
 from frontserver.security.principals import Principal
-from frontserver.services.admission import check_http_targets, check_target, normalised_ca
+from frontserver.services.admission import (
+    check_http_targets,
+    check_profile,
+    check_target,
+    normalised_ca,
+)
 from frontserver.services.ports import Publisher
 from frontserver.services.views import connection_string, details, route_view, served_status
 from frontserver.storage.agents import AgentRepository
@@ -67,10 +72,14 @@ class RouteService:
         connection_port: int = 27017,
         policy: TargetPolicy | None = None,
         reserved: frozenset[str] = frozenset(),
+        profiles: frozenset[str] = frozenset(),
         most_routes: int = 1000,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`reserved` are subdomains beside those that are always reserved."""
+        """`reserved` are subdomains beside those that are always reserved.
+
+        `profiles` are those of the operator's that routes may ask for.
+        """
         self._database = database
         self._publisher = publisher
         self._reader = RouteReader(
@@ -79,6 +88,7 @@ class RouteService:
         self._connection_port = connection_port
         self._policy = policy or TargetPolicy()
         self._reserved = RESERVED_SUBDOMAINS | reserved
+        self._profiles = profiles
         self._most_routes = most_routes
         self._clock = clock
 
@@ -95,6 +105,7 @@ class RouteService:
         request = normalised_ca(request)
         route = self._http_route(request)
         check_http_targets(request, self._policy)
+        check_profile(route.profile, self._profiles)
         request = msgspec.structs.replace(
             request, agent_id=str(agent_id), subdomain=str(route.subdomain)
         )

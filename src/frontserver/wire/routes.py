@@ -22,6 +22,7 @@ from frontserver.model.routes import (
     HttpRoute,
     MongoRoute,
     OriginTls,
+    ProfileName,
     StatusRange,
     Target,
     Timeouts,
@@ -116,6 +117,7 @@ class HttpOptions(_Options, frozen=True):
     max_connections: int | None = None
     host_header: str = HostHeader.PRESERVE.value
     origin_tls: OriginTlsOptions = OriginTlsOptions()
+    profile: str | None = None
 
 
 class MongoOptions(_Options, frozen=True):
@@ -296,6 +298,7 @@ def http_route(
         max_connections=options.max_connections,
         host_header=_host_header(options.host_header),
         origin_tls=_origin_tls(options.origin_tls),
+        profile=_profile(options.profile),
     )
 
 
@@ -416,6 +419,10 @@ def _host_header(option: str) -> HostHeader | DomainName:
     if option in {HostHeader.PRESERVE, HostHeader.TARGET}:
         return HostHeader(option)
     return _at("options.hostHeader", DomainName, option)
+
+
+def _profile(option: str | None) -> ProfileName | None:
+    return None if option is None else _at("options.profile", ProfileName, option)
 
 
 def _origin_tls(option: OriginTlsOptions) -> OriginTls:

@@ -33,7 +33,7 @@ from frontserver.planning.layout import backend_name
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running, RunningServer
 from frontserver.rendering.invariants import check_invariants, check_reloadable
-from frontserver.rendering.render import FRONTENDS, GLOBAL, PROFILES, Renderer
+from frontserver.rendering.render import FRAME, PROFILES, Renderer
 
 logger = logging.getLogger(__name__)
 
@@ -337,7 +337,7 @@ class FileBackend:
             raise
 
     def _frame_of(self, generation: Path) -> dict[str, str]:
-        return self._generations.read(generation, GLOBAL, FRONTENDS, PROFILES)
+        return self._generations.read(generation, *FRAME)
 
     async def _switch_to(self, generation: Path) -> None:
         result = await self._master.reload()

@@ -131,9 +131,12 @@ class Mirror:
         """In the order to write: whatever makes a route reachable comes last."""
         files: dict[str, str] = {}
         pools = self._state.layout.pools if self._state else {}
+        templates = self._state.config.frontends.templates if self._state else ""
         for profile_id, shard in sorted(shards):
             if profile_id in pools:
-                text = self._renderer.shard(pools[profile_id], shard, self._routes)
+                text = self._renderer.shard(
+                    pools[profile_id], shard, self._routes, templates=templates
+                )
                 files[shard_name(profile_id, shard)] = text
         for name in sorted(maps, key=lambda name: (name in ROUTING, name)):
             lines = (map_line(key, value) for key, value in sorted(self._maps[name].items()))
