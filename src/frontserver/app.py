@@ -9,8 +9,9 @@ import re
 import signal
 import socket
 import ssl
+import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv6Address
@@ -31,6 +32,7 @@ from frontserver.backends.memory import MemoryBackend
 from frontserver.backends.port import Backend
 from frontserver.errors import (
     CertificateError,
+    ConfigRejectedError,
     ProcessConflictError,
     SettingsError,
 )
@@ -52,16 +54,16 @@ from frontserver.planning.compiled import (
     Certificate,
     CompiledConfig,
     Frontends,
+    Profile,
 )
-from frontserver.planning.diff import diff
 from frontserver.planning.layout import Layout, PoolPolicy
-from frontserver.planning.plan import lay_out, plan
 from frontserver.reconcile.desired import DesiredState
 from frontserver.reconcile.reconciler import Reconciler
 from frontserver.reconcile.resolution import Resolver
 from frontserver.rendering.invariants import check_invariants
 from frontserver.rendering.render import Renderer
 from frontserver.rendering.templates import Templates
+from frontserver.rendering.updates import TemplateUpdates
 from frontserver.security.keys import KeyHasher, VerifiedKeys
 from frontserver.security.operators import OperatorCredential
 from frontserver.security.throttle import Throttle
@@ -112,18 +114,25 @@ class FrontServer:
     async def run(self) -> None:
         """Compose everything, serve, and take it down in the opposite order."""
         settings = self.settings
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+            loop.add_signal_handler(number, self.stop)
+        templates = await asyncio.to_thread(rehearsed_templates, settings)
+        renderer = Renderer(templates)
         async with AsyncExitStack() as stack:
             stack.enter_context(controller_lock(settings))
             listener = stack.enter_context(listening_socket(settings.listen))
             process = haproxy_process(settings)
             if self._stop_haproxy and isinstance(process, EmbeddedHaproxy):
                 stack.push_async_callback(process.stop)
-            backend = make_backend(settings, process)
+            backend = make_backend(settings, process, renderer)
             stack.push_async_callback(backend.close)
             database = await stack.enter_async_context(opened_database(settings))
-            reconciler = make_reconciler(settings, backend, database)
+            reconciler = make_reconciler(settings, backend, database, templates)
+            updates = template_updates(settings, templates, renderer, reconciler)
+            hangup = asyncio.Event()
+            loop.add_signal_handler(signal.SIGHUP, hangup.set)
+            stack.push_async_callback(_cancelled, asyncio.create_task(updates.follow(hangup)))
             services = await make_services(settings, database, reconciler)
             metrics = Metrics(__version__) if settings.metrics else None
             task = asyncio.create_task(reconciler.run())
@@ -271,6 +280,7 @@ async def make_services(settings: Settings, database: Database, publisher: Publi
         connection_port=settings.connection_port,
         policy=target_policy(settings),
         reserved=settings.reserved_subdomains,
+        profiles=settings.route_profiles,
     )
     agents = AgentService(
         database,
@@ -344,10 +354,12 @@ def make_api(
 # --- HAProxy ---
 
 
-def make_reconciler(settings: Settings, backend: Backend, database: Database) -> Reconciler:
+def make_reconciler(
+    settings: Settings, backend: Backend, database: Database, templates: Templates
+) -> Reconciler:
     """The reconciler of the one HAProxy there is."""
     resolver = Resolver()
-    config = CompiledConfig(make_frontends(settings))
+    config = CompiledConfig(make_frontends(settings, templates))
     return Reconciler(
         backend,
         route_store(settings, database),
@@ -363,15 +375,16 @@ def route_store(settings: Settings, database: Database) -> RouteStore:
     return RouteStore(database, settings.app_domain, settings.mongo_domain, tls_available(settings))
 
 
-def make_frontends(settings: Settings) -> Frontends:
-    """Everything of HAProxy's configuration that settings decide."""
+def make_frontends(settings: Settings, templates: Templates) -> Frontends:
+    """Everything of HAProxy's configuration that settings and templates decide."""
     return Frontends(
         http_binds=settings.http_bind,
         https_binds=settings.https_bind if tls_available(settings) else (),
         mongo_binds=settings.mongo_bind,
         runtime_socket=str(settings.runtime_socket),
         hard_stop_after=settings.hard_stop_after,
-        templates=Templates(settings.template_dir).fingerprint(),
+        templates=templates.fingerprint(),
+        extensions=templates.extensions(),
         system_ca=system_cas(),
     )
 
@@ -441,22 +454,22 @@ def controller_lock(settings: Settings) -> ControllerLock:
     return ControllerLock(settings.state_dir / "run")
 
 
-def make_backend(settings: Settings, process: HaproxyProcess) -> Backend:
+def make_backend(settings: Settings, process: HaproxyProcess, renderer: Renderer) -> Backend:
     """The backend that the operator chose."""
     if settings.backend == "memory":
         return MemoryBackend()
     return FileBackend(
-        renderer=Renderer(Templates(settings.template_dir)),
+        renderer=renderer,
         generations=Generations(settings.config_dir),
         process=process,
         runtime=RuntimeClient(settings.runtime_socket, master=settings.master_socket),
         master=MasterClient(settings.master_socket),
-        check=checker(settings),
+        check=checker(settings, renderer),
     )
 
 
-def checker(settings: Settings) -> Callable[[Path], Awaitable[None]]:
-    """`haproxy -c` by the binary at hand.
+def checker(settings: Settings, renderer: Renderer) -> Callable[[Path], Awaitable[None]]:
+    """`haproxy -c` by the binary at hand; a refusal names the line of the template, if it can.
 
     A HAProxy of somebody else's may be of another version, or in another container: without a
     binary of its own named, its reload is the only judge.
@@ -466,7 +479,10 @@ def checker(settings: Settings) -> Callable[[Path], Awaitable[None]]:
     program = binary.find(settings.haproxy_bin)
 
     async def run(path: Path) -> None:
-        await haproxy_check(program, path)
+        try:
+            await haproxy_check(program, path)
+        except ConfigRejectedError as error:
+            raise traced(error, renderer) from error
 
     return run
 
@@ -476,20 +492,90 @@ async def _unchecked(path: Path) -> None:
     logger.debug("%s is not checked before the reload", path)
 
 
-async def rendered_configuration(settings: Settings) -> dict[str, str]:
-    """The files that a HAProxy without a past would load for the stored routes."""
-    resolver = Resolver()
-    frame = CompiledConfig(make_frontends(settings), certificates=CertificateFile(settings)())
-    desired = DesiredState(frame, resolver, target_policy(settings))
-    async with opened_database(settings) as database:
-        _, stored = await route_store(settings, database).snapshot()
-    await resolver.refresh(desired.take(stored))
-    desired.recompile(stored, frame)
-    changes = diff(frame, desired.config)
-    empty = Layout()
-    layout = lay_out(empty, plan(changes, empty).deferred, POOLS)
-    files = Renderer(Templates(settings.template_dir)).everything(
-        desired.config, layout, generation="000000"
-    )
+def traced(error: ConfigRejectedError, renderer: Renderer) -> ConfigRejectedError:
+    """The refusal, with the line of the template that made the refused one, if that is clear."""
+    if error.file is None or error.line is None:
+        return error
+    try:
+        line = Path(error.file).read_text().splitlines()[error.line - 1]
+    except (OSError, IndexError):
+        return error
+    origin = renderer.origin(line)
+    if origin is None:
+        return error
+    file, number = origin
+    reason = f"{error.reason}\nmade by {file}:{number}: {line.strip()}"
+    return ConfigRejectedError(reason, file=file, line=number)
+
+
+# --- templates ---
+
+
+def make_templates(settings: Settings) -> Templates:
+    """The templates as they are on disk. Raises `TemplateError` and `SettingsError`."""
+    templates = Templates(settings.template_dir)
+    known = {extension.name for extension in templates.extensions()}
+    missing = sorted(settings.route_profiles - known)
+    if missing:
+        raise SettingsError(
+            [
+                f"FRONTSERVER_ROUTE_PROFILES: {name}: FRONTSERVER_TEMPLATE_DIR has no "
+                f"custom/profiles/{name}.cfg.j2"
+                for name in missing
+            ]
+        )
+    return templates
+
+
+def rehearsed_templates(settings: Settings) -> Templates:
+    """Templates that render; raises what is wrong with them before anything depends on them."""
+    templates = make_templates(settings)
+    rehearsal(settings, templates)
+    return templates
+
+
+def rehearsal(settings: Settings, templates: Templates) -> dict[str, str]:
+    """The files of a HAProxy without routes, but with every profile of the operator's.
+
+    Raises `TemplateError`, and `ConfigRejectedError` for what must not be loaded.
+    """
+    frontends = make_frontends(settings, templates)
+    extended = {Profile(mode="http", extension=each): 1 for each in frontends.extensions}
+    layout = Layout().reloaded(extended, POOLS)
+    config = CompiledConfig(frontends, certificates=CertificateFile(settings)())
+    files = Renderer(templates).everything(config, layout, generation="000000")
     check_invariants(files)
     return files
+
+
+def template_updates(
+    settings: Settings, templates: Templates, renderer: Renderer, reconciler: Reconciler
+) -> TemplateUpdates:
+    """What takes up changed templates while HAProxy runs."""
+
+    async def rehearse(changed: Templates) -> None:
+        files = await asyncio.to_thread(rehearsal, settings, changed)
+        with tempfile.TemporaryDirectory(prefix="frontserver-check-") as directory:
+            write_files(files, Path(directory))
+            await checker(settings, Renderer(changed))(Path(directory))
+
+    def use(changed: Templates) -> None:
+        renderer.offer(changed)
+        reconciler.reframe(make_frontends(settings, changed))
+
+    return TemplateUpdates(
+        templates,
+        read=lambda: make_templates(settings),
+        rehearse=rehearse,
+        use=use,
+        warn=lambda warning: reconciler.warn("templates", warning),
+    )
+
+
+def write_files(files: Mapping[str, str], directory: Path) -> None:
+    """Write them below the directory, readable by their owner alone."""
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(content)

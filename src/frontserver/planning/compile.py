@@ -76,13 +76,14 @@ def named_hosts(route: Route) -> frozenset[str]:
 
 
 def compile_route(
-    route: Route, addresses: Mapping[str, str], extensions: Iterable[Extension] = ()
+    route: Route, addresses: Mapping[str, str], extensions: Iterable[Extension] | None = None
 ) -> CompiledRoute:
     """What HAProxy needs for `route`.
 
     `addresses` maps every host name among the targets to one IP address; HAProxy's dynamic
     servers never resolve names themselves. Raises `KeyError` for a name it lacks, and
-    `InputError` for a route whose profile isn't among the operator's `extensions`.
+    `InputError` for a route whose profile isn't among the operator's `extensions`; without them
+    any is taken to exist.
     """
     if isinstance(route, MongoRoute):
         return _compile_mongo(route, addresses)
@@ -101,7 +102,7 @@ def _compile_mongo(route: MongoRoute, addresses: Mapping[str, str]) -> CompiledR
 
 
 def _compile_http(
-    route: HttpRoute, addresses: Mapping[str, str], extensions: Iterable[Extension]
+    route: HttpRoute, addresses: Mapping[str, str], extensions: Iterable[Extension] | None
 ) -> CompiledRoute:
     ca = _ca_file(route)
     servers = {
@@ -123,13 +124,15 @@ def _address(origin: HostPort, addresses: Mapping[str, str]) -> str:
     return origin.host if origin.address else addresses[origin.host]
 
 
-def _extension(route: HttpRoute, extensions: Iterable[Extension]) -> Extension | None:
+def _extension(route: HttpRoute, extensions: Iterable[Extension] | None) -> Extension | None:
     if route.profile is None:
         return None
+    if extensions is None:
+        return Extension(str(route.profile), version="")
     for extension in extensions:
         if extension.name == route.profile:
             return extension
-    raise InputError("options.profile", f"the operator has no profile {route.profile!r} any more")
+    raise InputError("options.profile", f"the operator has no profile '{route.profile}' any more")
 
 
 def _profile(route: HttpRoute, extension: Extension | None) -> Profile:

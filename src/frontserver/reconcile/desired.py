@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from frontserver.errors import InputError
-from frontserver.model.routes import Route, RouteKey
+from frontserver.model.routes import HttpRoute, Route, RouteKey
 from frontserver.model.status import RouteState, RouteStatus
 from frontserver.model.targets import TargetPolicy
 from frontserver.planning.compile import compile_route, named_hosts, unresolved_hosts
@@ -41,6 +41,15 @@ class DesiredState:
     def hosts(self) -> frozenset[str]:
         """All names that routes point to."""
         return frozenset(self._by_host)
+
+    @property
+    def extended(self) -> set[RouteKey]:
+        """The routes with a profile of the operator's, which change with its template."""
+        return {
+            key
+            for key, stored in self.stored.items()
+            if isinstance(stored.route, HttpRoute) and stored.route.profile is not None
+        }
 
     def keys_of(self, hosts: Iterable[str]) -> set[RouteKey]:
         """The routes that point to any of these names."""

@@ -21,7 +21,7 @@ from frontserver.errors import (
 )
 from frontserver.model.routes import RouteKey
 from frontserver.model.status import PENDING, Health, ProxyStatus, RouteState, RouteStatus
-from frontserver.planning.compiled import Certificate, CompiledConfig
+from frontserver.planning.compiled import Certificate, CompiledConfig, Frontends
 from frontserver.planning.diff import RouteChange, diff
 from frontserver.planning.layout import Layout, PoolPolicy
 from frontserver.planning.plan import ReloadReason, plan
@@ -95,6 +95,7 @@ class Reconciler:
         self._rounds = Backoff(*bounds, time.monotonic)
         self._reloads = Backoff(*bounds, time.monotonic)
         self._lookups: set[asyncio.Task[None]] = set()
+        self._warnings: dict[str, str] = {}
         backend.on_change(self._process_changed)
 
     # --- what the services ask ---
@@ -122,7 +123,23 @@ class Reconciler:
             version=self._backend.version,
             reason=self._problem,
             counts=self.board.counts(),
+            warnings=tuple(self._warnings.values()),
         )
+
+    # --- what the operator asks ---
+
+    def reframe(self, frontends: Frontends) -> None:
+        """Load these frontends with the next reload, which is due now."""
+        self._desired.config = msgspec.structs.replace(self._desired.config, frontends=frontends)
+        self._dirty |= self._desired.extended
+        self._reloads.succeeded()
+        self.wake()
+
+    def warn(self, subject: str, warning: str | None) -> None:
+        """Show what is to be mended about a subject, or that nothing is any more."""
+        self._warnings.pop(subject, None)
+        if warning is not None:
+            self._warnings[subject] = warning
 
     # --- the loop ---
 

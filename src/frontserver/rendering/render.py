@@ -60,8 +60,18 @@ class Renderer:
         for fingerprint in list(self._templates)[:-_KEPT_TEMPLATES]:
             del self._templates[fingerprint]
 
+    def origin(self, line: str) -> tuple[str, int] | None:
+        """File and line of the template that a line of a configuration was made of, if clear."""
+        found = (templates.origin(line) for templates in reversed(self._templates.values()))
+        return next((origin for origin in found if origin is not None), None)
+
+    @property
+    def newest(self) -> Templates:
+        """The templates that were offered last."""
+        return next(reversed(self._templates.values()))
+
     def _made_with(self, fingerprint: str) -> Templates:
-        return self._templates.get(fingerprint) or next(reversed(self._templates.values()))
+        return self._templates.get(fingerprint, self.newest)
 
     def everything(
         self, config: CompiledConfig, layout: Layout, *, generation: str

@@ -38,7 +38,7 @@ def check_profile(name: ProfileName | None, offered: frozenset[str]) -> None:
     if name is None or name in offered:
         return
     hint = f"choose one of: {', '.join(sorted(offered))}" if offered else "leave it out"
-    raise InputError("options.profile", f"there is no profile {name!r} to choose", hint=hint)
+    raise InputError("options.profile", f"there is no profile '{name}' to choose", hint=hint)
 
 
 def normalised_ca(request: HttpRouteRequest) -> HttpRouteRequest:
