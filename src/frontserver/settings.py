@@ -287,7 +287,8 @@ def _profiles(text: str) -> frozenset[str]:
 
 
 def _switch(text: str) -> bool:
-    return _choice("on", "off")(text) == "on"
+    # A TOML file may say true and false.
+    return _choice("on", "off", "true", "false")(text.lower()) in {"on", "true"}
 
 
 def _labels(text: str) -> frozenset[str]:

@@ -81,6 +81,7 @@ class House:
             connection_port=27018,
             policy=policy,
             reserved=frozenset({"intern"}),
+            profiles=frozenset({"gold", "internal"}),
             most_routes=most_routes,
             clock=self.clock,
         )
