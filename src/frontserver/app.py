@@ -117,6 +117,9 @@ class FrontServer:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+        # From the first moment: without a handler, SIGHUP would end us.
+        hangup = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, hangup.set)
         templates = await asyncio.to_thread(rehearsed_templates, settings)
         renderer = Renderer(templates)
         async with AsyncExitStack() as stack:
@@ -130,8 +133,6 @@ class FrontServer:
             database = await stack.enter_async_context(opened_database(settings))
             reconciler = make_reconciler(settings, backend, database, templates)
             updates = template_updates(settings, templates, renderer, reconciler)
-            hangup = asyncio.Event()
-            loop.add_signal_handler(signal.SIGHUP, hangup.set)
             stack.push_async_callback(_cancelled, asyncio.create_task(updates.follow(hangup)))
             services = await make_services(settings, database, reconciler)
             metrics = Metrics(__version__) if settings.metrics else None

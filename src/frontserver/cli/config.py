@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -17,6 +17,7 @@ from frontserver.app import (
     checker,
     controller_lock,
     make_templates,
+    rehearsal,
     write_files,
 )
 from frontserver.cli.configuration import compared_configuration, rendered_configuration
@@ -101,12 +102,18 @@ def _checked(settings: Settings) -> int:
     """The number of files, all of which HAProxy takes; raises what is wrong."""
 
     async def run() -> int:
-        renderer = Renderer(make_templates(settings))
+        templates = make_templates(settings)
+        renderer = Renderer(templates)
+        # Profiles of the operator's that no route has yet are in the rehearsal alone.
+        await verdict(rehearsal(settings, templates), renderer)
         files = await rendered_configuration(settings, renderer)
+        await verdict(files, renderer)
+        return len(files)
+
+    async def verdict(files: Mapping[str, str], renderer: Renderer) -> None:
         with tempfile.TemporaryDirectory(prefix="frontserver-check-") as directory:
             write_files(files, Path(directory))
             await checker(settings, renderer)(Path(directory))
-        return len(files)
 
     return asyncio.run(run())
 
