@@ -54,16 +54,16 @@ from frontserver.planning.compiled import (
     Certificate,
     CompiledConfig,
     Frontends,
-    Profile,
 )
-from frontserver.planning.layout import Layout, PoolPolicy
+from frontserver.planning.layout import PoolPolicy
 from frontserver.reconcile.desired import DesiredState
 from frontserver.reconcile.reconciler import Reconciler
 from frontserver.reconcile.resolution import Resolver
-from frontserver.rendering.invariants import check_invariants
+from frontserver.rendering.invariants import check_reloadable
+from frontserver.rendering.origins import traced
 from frontserver.rendering.render import Renderer
 from frontserver.rendering.templates import Templates
-from frontserver.rendering.updates import TemplateUpdates
+from frontserver.rendering.updates import TemplateUpdates, rehearsed
 from frontserver.security.keys import KeyHasher, VerifiedKeys
 from frontserver.security.operators import OperatorCredential
 from frontserver.security.throttle import Throttle
@@ -122,6 +122,7 @@ class FrontServer:
         loop.add_signal_handler(signal.SIGHUP, hangup.set)
         templates = await asyncio.to_thread(rehearsed_templates, settings)
         renderer = Renderer(templates)
+        metrics = Metrics(__version__) if settings.metrics else None
         async with AsyncExitStack() as stack:
             stack.enter_context(controller_lock(settings))
             listener = stack.enter_context(listening_socket(settings.listen))
@@ -135,7 +136,6 @@ class FrontServer:
             updates = template_updates(settings, templates, renderer, reconciler)
             stack.push_async_callback(_cancelled, asyncio.create_task(updates.follow(hangup)))
             services = await make_services(settings, database, reconciler)
-            metrics = Metrics(__version__) if settings.metrics else None
             task = asyncio.create_task(reconciler.run())
             stack.push_async_callback(_cancelled, task)
             api = make_api(settings, services, reconciler, metrics)
@@ -493,22 +493,6 @@ async def _unchecked(path: Path) -> None:
     logger.debug("%s is not checked before the reload", path)
 
 
-def traced(error: ConfigRejectedError, renderer: Renderer) -> ConfigRejectedError:
-    """The refusal, with the line of the template that made the refused one, if that is clear."""
-    if error.file is None or error.line is None:
-        return error
-    try:
-        line = Path(error.file).read_text().splitlines()[error.line - 1]
-    except (OSError, IndexError):
-        return error
-    origin = renderer.origin(line)
-    if origin is None:
-        return error
-    file, number = origin
-    reason = f"{error.reason}\nmade by {file}:{number}: {line.strip()}"
-    return ConfigRejectedError(reason, file=file, line=number)
-
-
 # --- templates ---
 
 
@@ -536,17 +520,11 @@ def rehearsed_templates(settings: Settings) -> Templates:
 
 
 def rehearsal(settings: Settings, templates: Templates) -> dict[str, str]:
-    """The files of a HAProxy without routes, but with every profile of the operator's.
-
-    Raises `TemplateError`, and `ConfigRejectedError` for what must not be loaded.
-    """
-    frontends = make_frontends(settings, templates)
-    extended = {Profile(mode="http", extension=each): 1 for each in frontends.extensions}
-    layout = Layout().reloaded(extended, POOLS)
-    config = CompiledConfig(frontends, certificates=CertificateFile(settings)())
-    files = Renderer(templates).everything(config, layout, generation="000000")
-    check_invariants(files)
-    return files
+    """What `rehearsed` says of these templates with these settings."""
+    frame = CompiledConfig(
+        make_frontends(settings, templates), certificates=CertificateFile(settings)()
+    )
+    return rehearsed(Renderer(templates), frame, POOLS)
 
 
 def template_updates(
@@ -554,8 +532,9 @@ def template_updates(
 ) -> TemplateUpdates:
     """What takes up changed templates while HAProxy runs."""
 
-    async def rehearse(changed: Templates) -> None:
+    async def rehearse(before: Templates, changed: Templates) -> None:
         files = await asyncio.to_thread(rehearsal, settings, changed)
+        check_reloadable(await asyncio.to_thread(rehearsal, settings, before), files)
         with tempfile.TemporaryDirectory(prefix="frontserver-check-") as directory:
             write_files(files, Path(directory))
             await checker(settings, Renderer(changed))(Path(directory))

@@ -7,16 +7,32 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from frontserver.errors import FrontServerError
+from frontserver.planning.compiled import CompiledConfig, Profile
+from frontserver.planning.layout import Layout, PoolPolicy
+from frontserver.rendering.invariants import check_invariants
+from frontserver.rendering.render import Renderer
 from frontserver.rendering.templates import Templates
 
 logger = logging.getLogger(__name__)
 
 
+def rehearsed(renderer: Renderer, frame: CompiledConfig, policy: PoolPolicy) -> dict[str, str]:
+    """The files of a HAProxy without routes, but with every profile of the operator's.
+
+    `frame` holds no routes. Raises `TemplateError`, and `ConfigRejectedError` for what must not be
+    loaded.
+    """
+    extended = {Profile(mode="http", extension=each): 1 for each in frame.frontends.extensions}
+    files = renderer.everything(frame, Layout().reloaded(extended, policy), generation="000000")
+    check_invariants(files)
+    return files
+
+
 class TemplateUpdates:
     """Takes up changed templates once they are known to be good; broken ones change nothing.
 
-    `read` gets them anew, `rehearse` raises for those that can't be used, `use` makes them the
-    ones to load next. `warn` is told what is wrong with those on disk, `None` when nothing is.
+    `read` gets them anew, `rehearse` raises if the second can't follow the first, `use` makes them
+    the ones to load next. `warn` is told what is wrong with those on disk, `None` when nothing is.
     """
 
     def __init__(
@@ -24,7 +40,7 @@ class TemplateUpdates:
         current: Templates,
         *,
         read: Callable[[], Templates],
-        rehearse: Callable[[Templates], Awaitable[None]],
+        rehearse: Callable[[Templates, Templates], Awaitable[None]],
         use: Callable[[Templates], None],
         warn: Callable[[str | None], None],
     ) -> None:
@@ -59,7 +75,7 @@ class TemplateUpdates:
         if templates.fingerprint() == self._current.fingerprint():
             logger.info("the templates are what they were")
             return
-        await self._rehearse(templates)
+        await self._rehearse(self._current, templates)
         self._use(templates)
         self._current = templates
         logger.info("the templates have changed, and are taken up")

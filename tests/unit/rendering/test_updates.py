@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from frontserver.errors import ConfigRejectedError
+from frontserver.errors import ConfigRejectedError, TemplateError
+from frontserver.planning.compiled import CompiledConfig
+from frontserver.rendering.origins import traced
+from frontserver.rendering.render import Renderer
 from frontserver.rendering.templates import Templates
-from frontserver.rendering.updates import TemplateUpdates
+from frontserver.rendering.updates import TemplateUpdates, rehearsed
+from tests.unit.planning.routes import FRONTENDS, POLICY
 
 
 class House:
@@ -18,6 +23,7 @@ class House:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.used: list[str] = []
+        self.rehearsals: list[tuple[str, str]] = []
         self.warnings: list[str | None] = []
         self.refusal: Exception | None = None
         self.updates = TemplateUpdates(
@@ -28,7 +34,8 @@ class House:
             warn=self.warnings.append,
         )
 
-    async def _rehearse(self, templates: Templates) -> None:
+    async def _rehearse(self, before: Templates, after: Templates) -> None:
+        self.rehearsals.append((before.fingerprint(), after.fingerprint()))
         if self.refusal:
             raise self.refusal
 
@@ -51,6 +58,7 @@ async def test_changed_templates_are_used_once(house: House) -> None:
 
     assert house.used == [Templates(house.directory).fingerprint()]
     assert house.warnings == [None, None]
+    assert house.rehearsals == [(Templates().fingerprint(), house.used[0])]
 
 
 async def test_unchanged_templates_cost_nothing(house: House) -> None:
@@ -113,3 +121,57 @@ async def test_an_unforeseen_error_is_told_too_and_ends_nothing(house: House) ->
     following.cancel()
 
     assert "internal error" in str(house.warnings[0])
+
+
+# --- the rehearsal ---
+
+
+def frame_of(templates: Templates) -> CompiledConfig:
+    return CompiledConfig(msgspec.structs.replace(FRONTENDS, extensions=templates.extensions()))
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("{{ nothing }}\n", TemplateError), ("    http-request cache-use c\n", ConfigRejectedError)],
+)
+def test_a_profile_that_no_route_has_is_rehearsed_too(
+    tmp_path: Path, text: str, error: type[Exception]
+) -> None:
+    path = tmp_path / "custom" / "profiles" / "gold.cfg.j2"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    templates = Templates(tmp_path)
+
+    with pytest.raises(error):
+        rehearsed(Renderer(templates), frame_of(templates), POLICY)
+
+
+# --- where a refused line comes from ---
+
+
+def test_a_refusal_names_the_line_of_the_template(house: House) -> None:
+    path = house.write("    # fine\n    nonsense {{ 1 }}\n")
+    renderer = Renderer(Templates(house.directory))
+    rendered = house.directory / "00-global.cfg"
+    rendered.write_text("global\n    nonsense 1\n")
+    refusal = ConfigRejectedError("unknown keyword", file=str(rendered), line=2)
+
+    found = traced(refusal, renderer)
+
+    assert (found.file, found.line) == (str(path), 2)
+    assert found.reason == f"unknown keyword\nmade by {path}:2: nonsense 1"
+
+
+@pytest.mark.parametrize(
+    ("file", "line"), [(None, None), ("/nowhere", 1), ("here", 1), ("here", 9)]
+)
+def test_a_refusal_stays_as_it_is_where_nothing_more_is_known(
+    house: House, file: str | None, line: int | None
+) -> None:
+    here = house.directory / "here"
+    here.write_text("made by nobody\n")
+    refusal = ConfigRejectedError(
+        "no reason", file=str(house.directory / file) if file else None, line=line
+    )
+
+    assert traced(refusal, Renderer(Templates(house.directory))) is refusal
