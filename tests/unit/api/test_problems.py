@@ -230,8 +230,8 @@ async def test_a_body_in_chunks_above_the_limit_is_413(world: World) -> None:
 
 
 OPTIONS = (
-    "balance, check, headers, hostHeader, maxConnections, originTls, redirectHttps, sticky, "
-    "targets, timeouts, useTls"
+    "balance, check, headers, hostHeader, maxConnections, originTls, profile, redirectHttps, "
+    "sticky, targets, timeouts, useTls"
 )
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"foo": 1}, "options.foo", f"there is no such field; allowed: {OPTIONS}"),
