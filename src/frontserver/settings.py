@@ -17,6 +17,7 @@ import msgspec
 
 from frontserver.errors import InputError, SettingsError
 from frontserver.model.names import DomainName
+from frontserver.model.routes import ProfileName
 from frontserver.model.targets import HostPort, TargetPolicy
 
 T = TypeVar("T")
@@ -63,7 +64,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     key_type: Literal["rsa", "ec"] = "rsa"
     reserved_subdomains: frozenset[str] = frozenset()
     profiles_per_agent: int = 20
+    route_profiles: frozenset[str] = frozenset()
     hard_stop_after: str | None = None
+    metrics: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property
@@ -286,6 +289,15 @@ def _haproxy_time(text: str) -> str:
     return text
 
 
+def _profiles(text: str) -> frozenset[str]:
+    return frozenset(ProfileName(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _switch(text: str) -> bool:
+    # A TOML file may say true and false.
+    return _choice("on", "off", "true", "false")(text.lower()) in {"on", "true"}
+
+
 def _labels(text: str) -> frozenset[str]:
     return frozenset(part.strip().lower() for part in text.split(",") if part.strip())
 
@@ -320,6 +332,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "key_type": _choice("rsa", "ec"),
     "reserved_subdomains": _labels,
     "profiles_per_agent": _count,
+    "route_profiles": _profiles,
     "hard_stop_after": _haproxy_time,
+    "metrics": _switch,
     "log_level": _choice("debug", "info", "warning", "error"),
 }

@@ -263,3 +263,22 @@ def test_a_file_that_is_no_toml_is_named(toml: Path, content: bytes) -> None:
 def test_a_missing_file_is_named(toml: Path) -> None:
     (problem,) = problems_of(toml)
     assert "No such file" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "on"), [("on", True), ("off", False), ("ON", True), ("true", True), ("False", False)]
+)
+def test_a_switch_is_on_or_off(text: str, on: bool) -> None:
+    assert load({"FRONTSERVER_METRICS": text}).metrics is on
+
+
+def test_a_switch_of_a_file_is_a_toml_boolean(toml: Path) -> None:
+    toml.write_text("metrics = false\n")
+    assert load({}, config=toml).metrics is False
+
+
+def test_profiles_for_agents_are_a_list_of_names() -> None:
+    found = load({"FRONTSERVER_ROUTE_PROFILES": "gold, internal"}).route_profiles
+    assert found == frozenset({"gold", "internal"})
+    (problem,) = problems_of(route_profiles="gold,../../etc")
+    assert problem.startswith("FRONTSERVER_ROUTE_PROFILES: ")

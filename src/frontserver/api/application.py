@@ -23,6 +23,7 @@ from frontserver.api.decoding import MAX_BODY_BYTES, StrictJson
 from frontserver.api.dependencies import providers
 from frontserver.api.documentation import operation_id, problem_responses
 from frontserver.api.health import HealthController, StorageCheck
+from frontserver.api.metrics import Metrics, MetricsController
 from frontserver.api.peers import PeerAddresses
 from frontserver.api.problems import answer
 from frontserver.api.routes import RouteController
@@ -43,6 +44,7 @@ def create_api(
     publisher: Publisher,
     storage_check: StorageCheck,
     version: str,
+    metrics: Metrics | None = None,
     trusted_proxies: Sequence[str] = (),
     route_handlers: Sequence[ControllerRouterHandler] = (),
     lifespan: Sequence[Lifespan] = (),
@@ -51,7 +53,8 @@ def create_api(
 ) -> Litestar:
     """The ASGI application over these services.
 
-    `storage_check` raises a `FrontServerError` when the database doesn't answer.
+    `storage_check` raises a `FrontServerError` when the database doesn't answer. `metrics` are
+    shown under /metrics, if there are any; it is `MeasuredApp` that counts the requests.
     `trusted_proxies` are CIDRs whose `X-Forwarded-For` counts. `route_handlers` are served
     beside the API; they need credentials unless marked with `authentication.PUBLIC`.
     """
@@ -61,12 +64,17 @@ def create_api(
     )
     dependencies["version"] = Provide(lambda: version, sync_to_thread=False)
     dependencies["storage_check"] = Provide(lambda: storage_check, sync_to_thread=False)
+    shown: list[ControllerRouterHandler] = []
+    if metrics is not None:
+        dependencies["measured"] = Provide(lambda: metrics, sync_to_thread=False)
+        shown.append(MetricsController)
     return Litestar(
         [
             AgentController,
             RouteController,
             CertificateController,
             HealthController,
+            *shown,
             *route_handlers,
         ],
         dependencies=dependencies,
@@ -116,7 +124,7 @@ def _openapi(version: str) -> OpenAPIConfig:
             Tag(name="Agents", description="Registration, tokens and keys."),
             Tag(name="Routes", description="What HAProxy serves for whom."),
             Tag(name="Certificates", description="TLS for MongoDB, and mongod's settings."),
-            Tag(name="Health", description="For supervisors and load balancers."),
+            Tag(name="Health", description="For supervisors, load balancers, Prometheus."),
         ],
         # The documents themselves are public.
         openapi_router=Router(

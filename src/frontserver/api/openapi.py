@@ -11,6 +11,7 @@ from typing import Any
 
 from frontserver import __version__
 from frontserver.api.application import create_api
+from frontserver.api.metrics import Metrics
 
 
 def document() -> str:
@@ -23,6 +24,7 @@ def document() -> str:
         publisher=unused,
         storage_check=unused,
         version=__version__,
+        metrics=Metrics(__version__),
     )
     schema = api.openapi_schema.to_schema()
     # A handler's paths are a set in Litestar, so their order differs from run to run.

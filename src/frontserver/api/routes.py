@@ -84,6 +84,7 @@ class RouteController(Controller):
             target_url=done.view.target_url or "",
             status=done.status.state,
             reason=done.status.reason or UNSET,
+            reload=done.status.reload or UNSET,
             route=done.view,
         )
         return _stored(body, done, wait)
@@ -194,7 +195,12 @@ class RouteController(Controller):
         """One route by its type (`http`, `mongodb`) and its subdomain or agent: for polling."""
         view = await routes.show(_route_key(type, name, path))
         principal.require_agent(AgentId(view.agent_id))
-        return RouteAnswer(status=view.status, reason=view.reason or UNSET, route=view)
+        return RouteAnswer(
+            status=view.status,
+            reason=view.reason or UNSET,
+            reload=view.reload or UNSET,
+            route=view,
+        )
 
     @delete(
         "/api/proxy",
@@ -245,6 +251,7 @@ async def _publish_mongodb(
         target_port=done.view.target_port or request.target_port,
         status=done.status.state,
         reason=done.status.reason or UNSET,
+        reload=done.status.reload or UNSET,
         route=done.view,
     )
     return _stored(body, done, wait)
@@ -274,6 +281,7 @@ def _removed(request: RemoveRequest, status: RouteStatus, wait: Wait) -> Respons
         # Of a removal, "active" means in force; as a word about a route it would mislead.
         status="removed" if status.state is RouteState.ACTIVE else status.state,
         reason=status.reason or UNSET,
+        reload=status.reload or UNSET,
     )
     location = _location(request.type, name or "", request.path) if pending else {}
     return Response(body, status_code=202 if pending else 200, headers=wait.headers | location)

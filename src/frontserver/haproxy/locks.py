@@ -66,6 +66,16 @@ class ControllerLock:
     ) -> None:
         self.release()
 
+    def holder(self) -> int | None:
+        """The process ID of the control plane that runs, if one does."""
+        descriptor = take(self._path)
+        if descriptor is not None:
+            os.close(descriptor)
+            return None
+        with contextlib.suppress(OSError, ValueError):
+            return int(self._path.read_text())
+        return None
+
     def _holder(self) -> str:
         with contextlib.suppress(OSError, ValueError):
             return f" (PID {int(self._path.read_text())})"

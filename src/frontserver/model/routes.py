@@ -228,6 +228,22 @@ class CookieName(str):
         return super().__new__(cls, value)
 
 
+_PROFILE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+
+
+class ProfileName(str):
+    """The name of a profile that the operator defines: lower case letters, digits, inner `-`."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: str) -> ProfileName:
+        if not _PROFILE_NAME.fullmatch(value):
+            raise InputError(
+                "", f"{shown(value)} is not the name of a profile: a-z, 0-9 and inner '-'"
+            )
+        return super().__new__(cls, value)
+
+
 class HttpRoute(msgspec.Struct, frozen=True):
     """`subdomain.APP_DOMAIN`, from `path` on → its targets, as its owner wants it.
 
@@ -251,6 +267,7 @@ class HttpRoute(msgspec.Struct, frozen=True):
     host_header: HostHeader | DomainName = HostHeader.PRESERVE
     origin_tls: OriginTls = OriginTls()
     maintenance: bool = False
+    profile: ProfileName | None = None
 
     def __post_init__(self) -> None:
         if not self.targets:

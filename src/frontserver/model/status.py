@@ -24,16 +24,28 @@ class Health(StrEnum):
 
 
 class RouteStatus(msgspec.Struct, frozen=True):
-    """The state of one route at one revision; `reason` is for people."""
+    """The state of one route at one revision; `reason` is for people.
+
+    `reload` is why this revision needed a reload of HAProxy, or waits for one: a word such as
+    `new-profile`. It isn't stored.
+    """
 
     state: RouteState
     revision: int = 0
     reason: str | None = None
     health: Health = Health.UNKNOWN
+    reload: str | None = None
 
 
 class ProxyStatus(msgspec.Struct, frozen=True):
-    """One HAProxy as its reconciler sees it, for /health/ready. Times in seconds since start."""
+    """One HAProxy as its reconciler sees it, for /health/ready and /metrics.
+
+    `reload_waits` is why a reload that is due is put off: one word of a small set. Old workers are
+    those that a reload replaced and that still have connections; `old_worker_bytes` is their
+    resident memory together. `slots` are all backends of all pools, `spare_slots` the free ones.
+    `disk_behind_seconds` is the age of the oldest change that isn't on disk yet. `warnings` are
+    for people: things to mend that stop nothing.
+    """
 
     reachable: bool
     in_step: bool
@@ -42,6 +54,14 @@ class ProxyStatus(msgspec.Struct, frozen=True):
     version: str | None = None
     reason: str | None = None
     counts: dict[str, int] = {}
+    reload_waits: str | None = None
+    old_workers: int = 0
+    old_worker_bytes: int = 0
+    profiles: int = 0
+    slots: int = 0
+    spare_slots: int = 0
+    disk_behind_seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 PENDING = RouteStatus(RouteState.PENDING)

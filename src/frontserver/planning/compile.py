@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from frontserver.errors import InputError
 from frontserver.model.routes import (
     Balance,
     HeaderEdits,
@@ -30,6 +31,7 @@ from frontserver.planning.compiled import (
     CaFile,
     CheckTiming,
     CompiledRoute,
+    Extension,
     Profile,
     Server,
     ServerTls,
@@ -74,15 +76,19 @@ def named_hosts(route: Route) -> frozenset[str]:
     return frozenset(origin.host for origin in origins if origin.address is None)
 
 
-def compile_route(route: Route, addresses: Mapping[str, str]) -> CompiledRoute:
+def compile_route(
+    route: Route, addresses: Mapping[str, str], extensions: Iterable[Extension] | None = None
+) -> CompiledRoute:
     """What HAProxy needs for `route`.
 
     `addresses` maps every host name among the targets to one IP address; HAProxy's dynamic
-    servers never resolve names themselves. Raises `KeyError` for a name it lacks.
+    servers never resolve names themselves. Raises `KeyError` for a name it lacks, and
+    `InputError` for a route whose profile isn't among the operator's `extensions`; without them
+    any is taken to exist.
     """
     if isinstance(route, MongoRoute):
         return _compile_mongo(route, addresses)
-    return _compile_http(route, addresses)
+    return _compile_http(route, addresses, extensions)
 
 
 def _compile_mongo(route: MongoRoute, addresses: Mapping[str, str]) -> CompiledRoute:
@@ -96,7 +102,9 @@ def _compile_mongo(route: MongoRoute, addresses: Mapping[str, str]) -> CompiledR
     )
 
 
-def _compile_http(route: HttpRoute, addresses: Mapping[str, str]) -> CompiledRoute:
+def _compile_http(
+    route: HttpRoute, addresses: Mapping[str, str], extensions: Iterable[Extension] | None
+) -> CompiledRoute:
     ca = _ca_file(route)
     servers: dict[str, Server] = {}
     for server in (_server(route, target, ca, addresses) for target in route.targets):
@@ -105,7 +113,7 @@ def _compile_http(route: HttpRoute, addresses: Mapping[str, str]) -> CompiledRou
             servers[server.name] = server
     return CompiledRoute(
         key=route.key,
-        profile=profile_of(route),
+        profile=profile_of(route, extensions),
         servers=tuple(servers[name] for name in sorted(servers)),
         routing=(_entry(route),),
         values=tuple(sorted(_values(route))),
@@ -122,8 +130,20 @@ def _entry(route: HttpRoute) -> tuple[str, str]:
     return (HOSTS, route.domain) if route.path.is_root else (PATHS, f"{route.domain}{route.path}/")
 
 
-def profile_of(route: HttpRoute) -> Profile:
-    """The structure of a route's rules."""
+def _extension(route: HttpRoute, extensions: Iterable[Extension] | None) -> Extension | None:
+    if route.profile is None:
+        return None
+    if extensions is None:
+        return Extension(str(route.profile), version="")
+    for extension in extensions:
+        if extension.name == route.profile:
+            return extension
+    raise InputError("options.profile", f"the operator has no profile '{route.profile}' any more")
+
+
+def profile_of(route: HttpRoute, extensions: Iterable[Extension] | None = None) -> Profile:
+    """The structure of a route's rules. `extensions` as for `compile_route`."""
+    extension = _extension(route, extensions)
     check = route.check
     return Profile(
         mode="http",
@@ -139,6 +159,7 @@ def profile_of(route: HttpRoute) -> Profile:
         remove_request=route.request_headers.remove,
         set_response=tuple(name for name, _ in route.response_headers.set),
         remove_response=route.response_headers.remove,
+        extension=extension,
     )
 
 

@@ -45,6 +45,13 @@ def digest(value: object, length: int = 12) -> str:
     return hashlib.sha256(encoded).hexdigest()[:length]
 
 
+class Extension(msgspec.Struct, frozen=True, order=True):
+    """Lines of the operator's own that a profile may end with; `version` is a hash of them."""
+
+    name: str
+    version: str
+
+
 class Profile(msgspec.Struct, frozen=True):
     """The structure of a route's rules: whatever HAProxy can't change at run time.
 
@@ -65,6 +72,7 @@ class Profile(msgspec.Struct, frozen=True):
     remove_request: tuple[str, ...] = ()
     set_response: tuple[str, ...] = ()
     remove_response: tuple[str, ...] = ()
+    extension: Extension | None = None
 
     @property
     def id(self) -> str:
@@ -166,7 +174,8 @@ class CompiledRoute(msgspec.Struct, frozen=True):
 class Frontends(msgspec.Struct, frozen=True):
     """Everything outside the routes. A difference here needs a reload.
 
-    `templates` is a fingerprint of the operator's and our templates. Times in milliseconds.
+    `templates` is a fingerprint of the operator's and our templates, `extensions` are those that
+    profiles may have. Times in milliseconds.
     """
 
     http_binds: tuple[HostPort, ...]
@@ -181,6 +190,7 @@ class Frontends(msgspec.Struct, frozen=True):
     queue_ms: int = 30_000
     mongo_tunnel_ms: int = 43_200_000
     templates: str = ""
+    extensions: tuple[Extension, ...] = ()
     system_ca: str | None = None
 
     @property

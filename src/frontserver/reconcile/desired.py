@@ -7,7 +7,8 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from frontserver.model.routes import Route, RouteKey
+from frontserver.errors import InputError
+from frontserver.model.routes import HttpRoute, Route, RouteKey
 from frontserver.model.status import RouteState, RouteStatus
 from frontserver.model.targets import TargetPolicy
 from frontserver.planning.compile import compile_route, named_hosts, unresolved_hosts
@@ -42,6 +43,15 @@ class DesiredState:
     def hosts(self) -> frozenset[str]:
         """All names that routes point to."""
         return frozenset(self._by_host)
+
+    @property
+    def extended(self) -> set[RouteKey]:
+        """The routes with a profile of the operator's, which change with its template."""
+        return {
+            key
+            for key, stored in self.stored.items()
+            if isinstance(stored.route, HttpRoute) and stored.route.profile is not None
+        }
 
     def keys_of(self, hosts: Iterable[str]) -> set[RouteKey]:
         """The routes that point to any of these names."""
@@ -163,7 +173,11 @@ class DesiredState:
         if missing:
             reason = self._resolver.problems.get(missing[0], f"{missing[0]} is being resolved")
             return RouteStatus(RouteState.PENDING, revision, reason), None
-        compiled = compile_route(route, self._resolver.addresses)
+        extensions = self.config.frontends.extensions
+        try:
+            compiled = compile_route(route, self._resolver.addresses, extensions)
+        except InputError as error:
+            return RouteStatus(RouteState.FAILED, revision, error.message), None
         for server in compiled.servers:
             refusal = self._policy.refusal(ipaddress.ip_address(server.address), server.port)
             if refusal is not None:

@@ -22,7 +22,7 @@ from frontserver.errors import (
 )
 from frontserver.model.routes import RouteKey
 from frontserver.model.status import PENDING, ProxyStatus, RouteState, RouteStatus
-from frontserver.planning.compiled import Certificate, CompiledConfig
+from frontserver.planning.compiled import Certificate, CompiledConfig, Frontends
 from frontserver.planning.diff import diff
 from frontserver.planning.layout import Layout, PoolPolicy
 from frontserver.planning.plan import Plan, ReloadReason, plan
@@ -122,6 +122,7 @@ class Reconciler:
         self._look_due = False
         self._sweep_due = 0.0
         self._lookups: set[asyncio.Task[None]] = set()
+        self._warnings: dict[str, str] = {}
         backend.on_change(self._process_changed)
 
     # --- what the services ask ---
@@ -149,7 +150,23 @@ class Reconciler:
             version=self._backend.version,
             reason=self._problem,
             counts=self.board.counts(),
+            warnings=tuple(self._warnings.values()),
         )
+
+    # --- what the operator asks ---
+
+    def reframe(self, frontends: Frontends) -> None:
+        """Load these frontends with the next reload, which is due now."""
+        self._desired.config = msgspec.structs.replace(self._desired.config, frontends=frontends)
+        self._dirty |= self._desired.extended
+        self._reloads.forgive()
+        self.wake()
+
+    def warn(self, subject: str, warning: str | None) -> None:
+        """Show what is to be mended about a subject, or that nothing is any more."""
+        self._warnings.pop(subject, None)
+        if warning is not None:
+            self._warnings[subject] = warning
 
     # --- the loop ---
 

@@ -100,6 +100,10 @@ class Reloads:
         if self._task is None:
             self._backoff.succeeded()
 
+    def forgive(self) -> None:
+        """Something else is wanted: what was wrong with the last reload says nothing of it."""
+        self._backoff.succeeded()
+
     def begin(
         self,
         wanted: CompiledConfig,

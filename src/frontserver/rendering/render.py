@@ -28,8 +28,15 @@ from frontserver.rendering.templates import Templates
 SHARD_SLOTS = 64
 
 GLOBAL = "00-global.cfg"
+SECTIONS = "05-sections.cfg"
 FRONTENDS = "10-frontends.cfg"
 PROFILES = "20-profiles.cfg"
+
+# All that doesn't depend on routes and may hold sections of any kind.
+FRAME = (GLOBAL, SECTIONS, FRONTENDS, PROFILES)
+
+# What runs, and what is to run next.
+_KEPT_TEMPLATES = 2
 
 # A map's key ends at the first blank, a comment starts with '#', a line at a line feed.
 _MAP_KEY = re.compile(r"[^\s#\x00-\x20\x7f][^\s\x00-\x20\x7f]*")
@@ -37,10 +44,35 @@ _MAP_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
 class Renderer:
-    """Renders whole configurations and single shards of them; does no I/O but templates."""
+    """Renders whole configurations and single shards of them; does no I/O but templates.
+
+    While templates change, it knows those that run and those to come: each text is made by the
+    ones that its frontends were compiled with (`Frontends.templates`), else by the newest.
+    """
 
     def __init__(self, templates: Templates) -> None:
-        self._templates = templates
+        self._templates: dict[str, Templates] = {}
+        self.offer(templates)
+
+    def offer(self, templates: Templates) -> None:
+        """Know these templates too. The ones before are kept, in case these come to nothing."""
+        self._templates.pop(templates.fingerprint(), None)
+        self._templates[templates.fingerprint()] = templates
+        for fingerprint in list(self._templates)[:-_KEPT_TEMPLATES]:
+            del self._templates[fingerprint]
+
+    def origin(self, line: str) -> tuple[str, int] | None:
+        """File and line of the template that a line of a configuration was made of, if clear."""
+        found = (templates.origin(line) for templates in reversed(self._templates.values()))
+        return next((origin for origin in found if origin is not None), None)
+
+    @property
+    def newest(self) -> Templates:
+        """The templates that were offered last."""
+        return next(reversed(self._templates.values()))
+
+    def _made_with(self, fingerprint: str) -> Templates:
+        return self._templates.get(fingerprint, self.newest)
 
     def everything(
         self, config: CompiledConfig, layout: Layout, *, generation: str
@@ -56,7 +88,9 @@ class Renderer:
         }
         for _, pool in sorted(layout.pools.items()):
             for shard in range(shards(pool)):
-                files[shard_name(pool.profile.id, shard)] = self.shard(pool, shard, routes)
+                files[shard_name(pool.profile.id, shard)] = self.shard(
+                    pool, shard, routes, templates=config.frontends.templates
+                )
         files.update(self.maps(routes))
         files.update(self.certificates(config))
         return files
@@ -64,19 +98,23 @@ class Renderer:
     def frame(self, frontends: Frontends, *, generation: str) -> dict[str, str]:
         """The files that don't depend on routes."""
         values = _frontend_values(frontends)
+        templates = self._made_with(frontends.templates)
         return {
-            GLOBAL: self._templates.render("global.cfg.j2", generation=generation, **values),
-            FRONTENDS: self._templates.render("frontends.cfg.j2", **values),
+            GLOBAL: templates.render("global.cfg.j2", generation=generation, **values),
+            SECTIONS: templates.render("sections.cfg.j2", **values),
+            FRONTENDS: templates.render("frontends.cfg.j2", **values),
         }
 
     def profiles(self, frontends: Frontends, profiles: Iterable[Profile]) -> str:
         """The `defaults` sections."""
-        return self._templates.render(
+        return self._made_with(frontends.templates).render(
             "profiles.cfg.j2", frontends=frontends, profiles=list(profiles)
         )
 
-    def shard(self, pool: Pool, shard: int, routes: Mapping[str, CompiledRoute]) -> str:
-        """The backends of one shard; `routes` by backend name."""
+    def shard(
+        self, pool: Pool, shard: int, routes: Mapping[str, CompiledRoute], *, templates: str = ""
+    ) -> str:
+        """The backends of one shard; `routes` by backend name, `templates` as in `Frontends`."""
         profile_id = pool.profile.id
         first = shard * SHARD_SLOTS
         names = [
@@ -88,7 +126,7 @@ class Renderer:
             {"backend": name, "profile": profile_id, "servers": _servers(routes.get(name))}
             for name in names
         ]
-        return self._templates.render("slots.cfg.j2", slots=slots)
+        return self._made_with(templates).render("slots.cfg.j2", slots=slots)
 
     def maps(self, routes: Mapping[str, CompiledRoute]) -> dict[str, str]:
         """All map files; `routes` by backend name."""

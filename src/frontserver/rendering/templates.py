@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jinja2
 
 from frontserver.errors import TemplateError
+from frontserver.planning.compiled import Extension, digest
 
 # No blank, quote, backslash, `#`, `$`, `%` or control character: one word to HAProxy's parser.
 _WORD = re.compile(r"[A-Za-z0-9_.:/\[\]@+,=-]+")
 
+# Where the operator's profiles are, below the directory of templates.
+_EXTENSION = re.compile(r"custom/profiles/(?P<name>[a-z0-9-]+)\.cfg\.j2")
+_EMPTY_LINES = re.compile(r"\n{3,}")
+_EXPRESSION = re.compile(r"\{\{.*?\}\}")
 
 # What an expression in a template, or reading the file, may raise.
 _RENDERING = (
@@ -54,7 +59,8 @@ class Templates:
     An overriding template reaches the one it replaces as `{% extends "default/NAME" %}` or
     `{% include "default/NAME" %}`. Files under `custom/` are included at marked points.
     All `*.j2` files are read here and now: one that is being edited never gets into a reload, and
-    what is rendered is what `fingerprint` is about. Raises `TemplateError` for unreadable ones.
+    what is rendered is what `fingerprint` is about. Raises `TemplateError` for those that can't be
+    read or parsed, used or not.
     """
 
     def __init__(self, override: Path | None = None, *, directory: Path | None = None) -> None:
@@ -71,30 +77,81 @@ class Templates:
             keep_trailing_newline=True,
         )
         self._environment.filters["word"] = word
+        self._environment.tests["available"] = found.__contains__
+        self._fingerprint = _fingerprint(self._read)
+        for name in sorted(ours | theirs):
+            self._template(name)
 
     def render(self, name: str, **values: object) -> str:
-        """The text of a template; raises `TemplateError` with its file and line."""
+        """The text of a template; raises `TemplateError` with its file and line.
+
+        Points where nothing is included leave no more than one empty line.
+        """
+        template = self._template(name)
         try:
-            return self._environment.get_template(name).render(**values)
-        except jinja2.TemplateSyntaxError as error:
-            where = error.filename or error.name or name
-            raise TemplateError(str(error.message), file=where, line=error.lineno) from error
+            return _EMPTY_LINES.sub("\n\n", template.render(**values).lstrip("\n"))
         except _RENDERING as error:
             file, line = _innermost_template(error, name)
             raise TemplateError(str(error), file=file, line=line) from error
 
+    def _template(self, name: str) -> jinja2.Template:
+        try:
+            return self._environment.get_template(name)
+        except jinja2.TemplateSyntaxError as error:
+            where = error.filename or error.name or name
+            raise TemplateError(str(error.message), file=where, line=error.lineno) from error
+        except _RENDERING as error:
+            raise TemplateError(str(error), file=name) from error
+
     def fingerprint(self) -> str:
         """A hash of all template files, by which a change of a template is noticed."""
-        digest = hashlib.sha256()
-        for sources in self._read:
-            for name, (text, _, _) in sorted(sources.items()):
-                digest.update(f"{name}\0{text}\0".encode())
-            digest.update(b"\0")
-        return digest.hexdigest()[:16]
+        return self._fingerprint
+
+    def extensions(self) -> tuple[Extension, ...]:
+        """The operator's profiles, by name; another text is another version."""
+        return tuple(
+            Extension(match["name"], digest(text))
+            for name, (text, _, _) in sorted(self._read[0].items())
+            if (match := _EXTENSION.fullmatch(name))
+        )
+
+    def origin(self, line: str) -> tuple[str, int] | None:
+        """File and line of the template that a line of a configuration was made of.
+
+        `None` unless exactly one line of the operator's, or else of ours, could have made it.
+        """
+        wanted = line.strip()
+        for sources in self._read if wanted else ():
+            candidates = [
+                (path, number)
+                for text, path, _ in sources.values()
+                for number, made in enumerate(text.splitlines(), start=1)
+                if _could_make(made, wanted)
+            ]
+            if candidates:
+                return candidates[0] if len(candidates) == 1 else None
+        return None
 
 
 # Text, file name, and whether it is up to date: always.
 _Source = tuple[str, str, Callable[[], bool]]
+
+
+def _fingerprint(read: tuple[Mapping[str, _Source], ...]) -> str:
+    hashed = hashlib.sha256()
+    for sources in read:
+        for name, (text, _, _) in sorted(sources.items()):
+            hashed.update(f"{name}\0{text}\0".encode())
+        hashed.update(b"\0")
+    return hashed.hexdigest()[:16]
+
+
+def _could_make(made: str, wanted: str) -> bool:
+    """Whether a line of a template may render to `wanted`: its expressions may be anything."""
+    literal = _EXPRESSION.split(made.strip())
+    if not "".join(literal).strip() or literal[0].startswith("{%"):
+        return False
+    return re.fullmatch(".*".join(map(re.escape, literal)), wanted) is not None
 
 
 def _read(directory: Path) -> dict[str, _Source]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from frontserver.errors import CertificateError, InputError
+from frontserver.model.routes import ProfileName
 from frontserver.model.targets import HostPort, TargetPolicy, TargetUrl
 from frontserver.pki.bundles import parse_certificates
 from frontserver.pki.leaf import certificate_text
@@ -36,6 +37,14 @@ def check_http_targets(request: HttpRouteRequest, policy: TargetPolicy) -> None:
         check_target(f"options.targets[{index}].url", origin, policy)
 
 
+def check_profile(name: ProfileName | None, offered: frozenset[str]) -> None:
+    """Raise `InputError` for a profile that the operator doesn't offer to agents."""
+    if name is None or name in offered:
+        return
+    hint = f"choose one of: {', '.join(sorted(offered))}" if offered else "leave it out"
+    raise InputError("options.profile", f"there is no profile '{name}' to choose", hint=hint)
+
+
 def normalised_ca(request: HttpRouteRequest) -> HttpRouteRequest:
     """The request with `options.originTls.ca` as plain certificates, since a file will hold it.
 
@@ -59,6 +68,7 @@ def normalised_ca(request: HttpRouteRequest) -> HttpRouteRequest:
 _OPTIONS = {
     "balance": "balance",
     "cookie": "sticky",
+    "extension": "profile",
     "connect_ms": "timeouts.connect",
     "queue_ms": "timeouts.queue",
     "check_expect": "check.expectStatus",

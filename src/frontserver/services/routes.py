@@ -18,6 +18,7 @@ from frontserver.planning.compiled import Profile
 from frontserver.security.principals import Principal
 from frontserver.services.admission import (
     check_http_targets,
+    check_profile,
     check_profiles,
     check_target,
     is_special,
@@ -77,6 +78,7 @@ class RouteService:
         connection_port: int = 27017,
         policy: TargetPolicy | None = None,
         reserved: frozenset[str] = frozenset(),
+        profiles: frozenset[str] = frozenset(),
         most_routes: int = 1000,
         most_profiles: int = 20,
         clock: Callable[[], datetime] = utc_now,
@@ -84,6 +86,7 @@ class RouteService:
         """`reserved` are subdomains beside those that are always reserved.
 
         `most_profiles` is how many profiles beside the standard ones an agent's routes may have.
+        `profiles` are those of the operator's that routes may ask for.
         """
         self._database = database
         self._publisher = publisher
@@ -93,6 +96,7 @@ class RouteService:
         self._connection_port = connection_port
         self._policy = policy or TargetPolicy()
         self._reserved = RESERVED_SUBDOMAINS | reserved
+        self._profiles = profiles
         self._most_routes = most_routes
         self._most_profiles = most_profiles
         self._clock = clock
@@ -110,6 +114,7 @@ class RouteService:
         request = normalised_ca(request)
         route = self._http_route(request)
         check_http_targets(request, self._policy)
+        check_profile(route.profile, self._profiles)
         request = msgspec.structs.replace(
             request,
             agent_id=str(agent_id),

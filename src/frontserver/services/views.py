@@ -44,6 +44,7 @@ def route_view(reader: RouteReader, record: RouteRecord, status: RouteStatus) ->
         domain=_domain(reader, record.key),
         status=status.state.value,
         reason=status.reason,
+        reload=status.reload,
         health=status.health.value,
         created_at=rfc3339(record.created_at),
         updated_at=rfc3339(record.updated_at),

@@ -67,9 +67,13 @@ class AgentView(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class Acknowledgement(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """A plain confirmation. `status` is how far a removed route is: removed, pending or failed."""
+    """A plain confirmation. `status` is how far a removed route is: removed, pending or failed.
+
+    `reload` is why its removal needed a reload of HAProxy, or waits for one.
+    """
 
     success: bool = True
     message: str
     status: str | UnsetType = UNSET
     reason: str | UnsetType = UNSET
+    reload: str | UnsetType = UNSET

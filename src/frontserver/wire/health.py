@@ -17,7 +17,10 @@ class Alive(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class ProxyView(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """HAProxy as its reconciler sees it. `in_step`: it runs all that is stored."""
+    """HAProxy as its reconciler sees it. `in_step`: it runs all that is stored.
+
+    `warnings` are things to mend that stop nothing, such as a changed template that is refused.
+    """
 
     reachable: bool
     in_step: bool
@@ -26,6 +29,7 @@ class ProxyView(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     version: str | None
     reason: str | None
     counts: dict[str, int]
+    warnings: list[str]
 
 
 class Ready(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -55,4 +59,5 @@ def proxy_view(status: ProxyStatus) -> ProxyView:
         version=status.version,
         reason=status.reason,
         counts=status.counts,
+        warnings=list(status.warnings),
     )

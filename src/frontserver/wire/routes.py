@@ -22,6 +22,7 @@ from frontserver.model.routes import (
     HttpRoute,
     MongoRoute,
     OriginTls,
+    ProfileName,
     StatusRange,
     Target,
     Timeouts,
@@ -121,6 +122,7 @@ class HttpOptions(_Options, frozen=True):
     host_header: str = HostHeader.PRESERVE.value
     origin_tls: OriginTlsOptions = OriginTlsOptions()
     maintenance: bool = False
+    profile: str | None = None
 
 
 class MongoOptions(_Options, frozen=True):
@@ -174,6 +176,7 @@ class RouteView(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     """A route as lists show it. `status` is active, pending or failed; `reason` says why.
 
     `path` is absent where a route begins at `/`.
+    `reload` is why it needed a reload of HAProxy, or waits for one; absent where none is needed.
     """
 
     type: str
@@ -191,6 +194,7 @@ class RouteView(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     target_host: str | None = None
     target_port: int | None = None
     reason: str | None = None
+    reload: str | None = None
 
 
 class RouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -199,6 +203,7 @@ class RouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
     success: bool = True
     status: str
     reason: str | UnsetType = UNSET
+    reload: str | UnsetType = UNSET
     route: RouteView
 
 
@@ -218,6 +223,7 @@ class HttpRouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True)
     type: str = "http"
     status: str
     reason: str | UnsetType = UNSET
+    reload: str | UnsetType = UNSET
     route: RouteView
 
 
@@ -240,6 +246,7 @@ class MongoRouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True
     type: str = "mongodb"
     status: str
     reason: str | UnsetType = UNSET
+    reload: str | UnsetType = UNSET
     route: RouteView
 
 
@@ -309,6 +316,7 @@ def http_route(
         host_header=_host_header(options.host_header),
         origin_tls=_origin_tls(options.origin_tls),
         maintenance=options.maintenance,
+        profile=_profile(options.profile),
     )
 
 
@@ -434,6 +442,10 @@ def _host_header(option: str) -> HostHeader | DomainName:
     if option in {HostHeader.PRESERVE, HostHeader.TARGET}:
         return HostHeader(option)
     return _at("options.hostHeader", DomainName, option)
+
+
+def _profile(option: str | None) -> ProfileName | None:
+    return None if option is None else _at("options.profile", ProfileName, option)
 
 
 def _origin_tls(option: OriginTlsOptions) -> OriginTls:

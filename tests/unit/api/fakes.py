@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from frontserver.api.application import create_api
 from frontserver.api.examples.certificates import BUNDLE, CA, CONFIG
+from frontserver.api.metrics import Metrics
 from frontserver.errors import (
     AuthenticationError,
     CertificateError,
@@ -204,6 +205,7 @@ class FakeRoutes(RouteService):
             domain=domain,
             status=self.outcome.state,
             reason=self.outcome.reason,
+            reload=self.outcome.reload,
             options={},
             created_at=STAMP,
             updated_at=STAMP,
@@ -338,7 +340,7 @@ class World(Calls):
             publisher=self.publisher,
             storage_check=self._check_storage,
             version="1.2.3",
-            **options,
+            **{"metrics": Metrics("1.2.3"), **options},
         )
         self.reset()
 

@@ -35,8 +35,18 @@ async def test_ready_says_what_haproxy_runs(world: World) -> None:
             "version": "2.8.25",
             "reason": None,
             "counts": {"routes": 3},
+            "warnings": [],
         },
     }
+
+
+async def test_what_is_to_be_mended_but_stops_nothing_is_a_warning(world: World) -> None:
+    world.publisher.proxy = replace(IN_STEP, warnings=("the changed templates aren't used",))
+
+    answer = await world.call("GET", "/health/ready", token=None)
+
+    assert answer.status_code == 200
+    assert answer.json()["haproxy"]["warnings"] == ["the changed templates aren't used"]
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,12 @@ ENDPOINTS = {
     ("post", "/api/certificates/agent/{agentId}/csr"): WRITE | {"200", "404"},
     ("get", "/health"): {"200"},
     ("get", "/health/ready"): {"200", "503"},
+    ("get", "/metrics"): {"200"},
 }
 PUBLIC = {
     "/api/agents/register", "/api/agent/register", "/api/agents/authenticate",
     "/api/agent/authenticate", "/api/certificates/mongodb-ca", "/health", "/health/ready",
+    "/metrics",
 }  # fmt: skip
 
 

@@ -230,7 +230,8 @@ async def test_a_body_in_chunks_above_the_limit_is_413(world: World) -> None:
 
 
 OPTIONS = (
-    "balance, check, headers, hostHeader, maintenance, maxConnections, originTls, redirectHttps, "
+    "balance, check, headers, hostHeader, maintenance, maxConnections, originTls, profile, "
+    "redirectHttps, "
     "sticky, targets, timeouts, useTls"
 )
 REFUSED: list[tuple[dict[str, Any], str, str]] = [

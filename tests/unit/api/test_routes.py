@@ -400,3 +400,30 @@ async def test_older_words_are_named_in_refusals(world: World) -> None:
 
     assert assert_problem(no_tls, 422)["errors"][0]["field"] == "useTls"
     assert assert_problem(bad_ip, 422)["errors"][0]["field"] == "targetIp"
+
+
+# --- the reason of a reload ---
+
+
+@pytest.mark.parametrize(("path", "body", "location"), PUBLISH)
+async def test_a_route_that_needed_a_reload_says_why(
+    world: World, path: str, body: dict[str, Any], location: str
+) -> None:
+    plain = await world.call("POST", path, json=body)
+    world.routes.outcome = RouteStatus(RouteState.ACTIVE, revision=8, reload="new-profile")
+    reloaded = await world.call("POST", path, json=body)
+    polled = await world.call("GET", location)
+
+    assert "reload" not in plain.text
+    assert reloaded.json()["reload"] == reloaded.json()["route"]["reload"] == "new-profile"
+    assert polled.json()["reload"] == "new-profile"
+
+
+async def test_a_removal_that_waits_for_a_reload_says_why(world: World) -> None:
+    await world.call("POST", "/api/proxy/http", json=HTTP)
+    world.routes.outcome = RouteStatus(RouteState.PENDING, 8, "old workers", reload="frontends")
+
+    answer = await world.call("DELETE", "/api/proxy", json=HTTP)
+
+    assert answer.status_code == 202
+    assert answer.json()["reload"] == "frontends"

@@ -15,7 +15,7 @@ import pytest
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.port import State
 from frontserver.errors import ProcessConflictError, ProxyUnavailableError
-from frontserver.planning.compiled import HOSTS, Frontends
+from frontserver.planning.compiled import HOSTS, Extension, Frontends
 from frontserver.planning.plan import ReloadReason
 from tests.unit.backends.conftest import Site
 from tests.unit.backends.fileworld import (
@@ -194,6 +194,7 @@ def test_frontends_are_told_apart_by_everything_that_needs_a_reload(site: Site) 
             "queue_ms": 1,
             "mongo_tunnel_ms": 1,
             "templates": "x",
+            "extensions": (Extension("gold", "x"),),
             "system_ca": "x",
         }.items()
     ]

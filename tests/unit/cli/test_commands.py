@@ -119,6 +119,69 @@ def test_a_broken_template_is_named_with_its_line(environment: dict[str, str]) -
     assert "slots.cfg.j2:" in result.stderr
 
 
+@pytest.fixture
+def templates(environment: dict[str, str], tmp_path: Path) -> Path:
+    """A directory for the operator's templates, which `environment` names."""
+    (tmp_path / "custom" / "profiles").mkdir(parents=True)
+    environment["FRONTSERVER_TEMPLATE_DIR"] = str(tmp_path)
+    return tmp_path / "custom"
+
+
+@pytest.mark.parametrize("name", ["http_frontend.cfg.j2", "profiles/gold.cfg.j2"])
+def test_what_haproxy_refuses_is_told_with_the_line_of_its_template(
+    environment: dict[str, str], templates: Path, name: str
+) -> None:
+    """Of a profile too that no route has yet."""
+    (templates / name).write_text("    # fine\n    no-such-directive {{ 1 + 1 }}\n")
+
+    result = command(environment, "config", "check")
+
+    assert result.returncode == 1
+    assert f"made by {templates / name}:2: no-such-directive 2" in result.stderr
+
+
+def test_a_profile_without_a_template_is_a_bad_setting(
+    environment: dict[str, str], templates: Path
+) -> None:
+    environment["FRONTSERVER_ROUTE_PROFILES"] = "gold,internal"
+    (templates / "profiles" / "gold.cfg.j2").write_text("    retries 1\n")
+
+    for arguments in (("serve",), ("config", "check")):
+        result = command(environment, *arguments)
+        assert result.returncode == 2
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("frontserver: FRONTSERVER_ROUTE_PROFILES: internal: ")
+        assert line.endswith("has no custom/profiles/internal.cfg.j2")
+
+
+def test_serve_refuses_a_template_that_does_not_render(
+    environment: dict[str, str], templates: Path
+) -> None:
+    path = templates / "profiles" / "gold.cfg.j2"
+    path.write_text("    retries {{ nothing }}\n")
+
+    result = command(environment, "serve", "--stop-haproxy")
+
+    assert result.returncode == 1
+    assert f"{path}:1: 'nothing' is undefined" in result.stderr
+
+
+def test_a_comparison_with_nothing_is_trouble(environment: dict[str, str]) -> None:
+    result = command(environment, "config", "render", "--diff")
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "no configuration on disk yet" in result.stderr
+
+
+def test_changed_templates_need_a_front_server_to_take_them_up(
+    environment: dict[str, str], templates: Path
+) -> None:
+    result = command(environment, "config", "reload")
+
+    assert result.returncode == 1
+    assert "no front server runs" in result.stderr
+
+
 def test_stopping_a_haproxy_that_does_not_run(environment: dict[str, str]) -> None:
     result = command(environment, "haproxy", "stop")
 

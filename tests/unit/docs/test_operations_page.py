@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from frontserver.api.metrics import Metrics
 from frontserver.errors import ProxyError
 from frontserver.haproxy import binary
 from frontserver.haproxy.check import check
+from frontserver.model.status import ProxyStatus
 from frontserver.model.targets import HostPort
 from frontserver.planning.compile import STANDARD_PROFILES
-from frontserver.planning.compiled import CompiledConfig, Frontends
+from frontserver.planning.compiled import CompiledConfig, Frontends, Profile
 from frontserver.planning.layout import Layout, PoolPolicy
 from frontserver.planning.plan import ReloadReason
 from frontserver.rendering.render import Renderer
@@ -40,23 +43,39 @@ def test_every_reason_of_a_reload_is_explained() -> None:
     assert set(rows) == used
 
 
+def test_every_metric_is_explained_and_no_other() -> None:
+    """Of the process itself the page names only that there are some."""
+    status = ProxyStatus(True, True, 1, 1, version="2.8.25", reload_waits="interval")
+    text = Metrics("1").exposition(msgspec.structs.replace(status, counts={"active": 1})).decode()
+    shown = {
+        name
+        for name in re.findall(r"^# TYPE (\w+) (?:counter|gauge|histogram)$", text, re.MULTILINE)
+        if name.startswith("frontserver_")
+    }
+
+    rows = re.findall(r"^\| (`frontserver_.*?) \|", section("Metrics"), re.MULTILINE)
+
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == shown
+
+
 def test_every_template_and_every_place_for_the_operators_lines_is_named() -> None:
     text = section("Templates")
     sources = {file.name: file.read_text() for file in TEMPLATES.glob("*.j2")}
-    places = re.findall(r'include "(custom/[\w.]+)"', "".join(sources.values()))
+    places = re.findall(r'include "(custom/[\w.]+\.j2)"', "".join(sources.values()))
 
     assert set(re.findall(r"`(\w+\.cfg\.j2)`", text)) == set(sources)
-    assert set(re.findall(r"`(custom/[\w.]+)`", text)) == set(places)
+    rows = "".join(line for line in text.splitlines(True) if line.startswith("| `custom/"))
+    assert sorted(re.findall(r"`(custom/[\w.]+)`", rows)) == sorted({*places})
 
 
 async def test_the_examples_of_templates_are_accepted_by_haproxy(tmp_path: Path) -> None:
     override = tmp_path / "templates"
-    (override / "custom").mkdir(parents=True)
     for name, code in re.findall(
         r"`([\w/.]+\.j2)`[^`]*\n\n```jinja\n(.*?)```", PAGE.text, re.DOTALL
     ):
+        (override / name).parent.mkdir(parents=True, exist_ok=True)
         (override / name).write_text(code)
-    (replaced,) = (code for code in PAGE.blocks("jinja") if "{% include" in code)
+    (replaced,) = (code for code in PAGE.blocks("jinja") if "{% extends" in code)
     (override / "frontends.cfg.j2").write_text(replaced)
 
     files = _rendered(override, tmp_path)
@@ -64,7 +83,9 @@ async def test_the_examples_of_templates_are_accepted_by_haproxy(tmp_path: Path)
     assert "log /dev/log local0" in files["00-global.cfg"]
     assert "option httplog" in files["00-global.cfg"]
     assert "frontend fs_in_http" in files["10-frontends.cfg"]
-    assert "frontend metrics" in files["10-frontends.cfg"]
+    assert "maintenance window" in files["10-frontends.cfg"]
+    assert "frontend exporter" in files["05-sections.cfg"]
+    assert "deny_status 403" in files["20-profiles.cfg"]
     try:
         program = binary.find()
     except ProxyError:
@@ -92,8 +113,10 @@ def _rendered(override: Path, directory: Path) -> dict[str, str]:
         mongo_binds=(HostPort("127.0.0.1", 27017),),
         runtime_socket=str(directory / "runtime.sock"),
     )
-    layout = Layout().reloaded({}, PoolPolicy(STANDARD_PROFILES, spare=1))
-    renderer = Renderer(Templates(override))
+    templates = Templates(override)
+    profiles = {Profile(mode="http", extension=each): 1 for each in templates.extensions()}
+    layout = Layout().reloaded(profiles, PoolPolicy(STANDARD_PROFILES, spare=1))
+    renderer = Renderer(templates)
     return renderer.everything(CompiledConfig(frontends), layout, generation="000001")
 
 

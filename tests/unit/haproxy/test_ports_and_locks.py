@@ -59,6 +59,14 @@ def test_nobody_listens_on_a_free_port(free_port: Callable[[], int]) -> None:
     assert procfs.listener(free_port()) is None
 
 
+def test_the_control_plane_that_runs_is_known_by_its_process(place: Path) -> None:
+    lock = ControllerLock(place / "run")
+    assert ControllerLock(place / "run").holder() is None
+    with lock:
+        assert ControllerLock(place / "run").holder() == os.getpid()
+    assert ControllerLock(place / "run").holder() is None, "the file is there, and nobody holds it"
+
+
 def test_a_second_control_plane_is_refused_by_name(place: Path) -> None:
     with (
         ControllerLock(place / "run"),

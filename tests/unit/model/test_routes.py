@@ -20,6 +20,7 @@ from frontserver.model.routes import (
     HttpRoute,
     MongoRoute,
     OriginTls,
+    ProfileName,
     RouteKey,
     RouteKind,
     StatusRange,
@@ -238,3 +239,17 @@ def test_no_accepted_text_holds_a_line_end_or_control_character(text: str) -> No
             continue
         assert str(accepted).isascii()
         assert str(accepted).isprintable()
+
+
+@pytest.mark.parametrize("name", ["gold", "a", "tier-2", "0", "a" * 32])
+def test_names_of_profiles(name: str) -> None:
+    assert ProfileName(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Gold", "a_b", "-a", "a-", "a" * 33, "a.b", "../a", "a/b", "a b", "a\n", "é"]
+)
+def test_what_names_no_profile(name: str) -> None:
+    """It becomes part of a file's name."""
+    with pytest.raises(InputError, match="not the name of a profile"):
+        ProfileName(name)

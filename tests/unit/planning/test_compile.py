@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from frontserver.errors import InputError
 from frontserver.model.names import DomainName, PathPrefix
 from frontserver.model.routes import (
     Balance,
@@ -17,6 +18,7 @@ from frontserver.model.routes import (
     HealthCheck,
     HostHeader,
     OriginTls,
+    ProfileName,
     RouteKey,
     RouteKind,
     StatusRange,
@@ -40,6 +42,7 @@ from frontserver.planning.compiled import (
     VALUES,
     CheckTiming,
     CompiledRoute,
+    Extension,
     Profile,
     Server,
     ServerTls,
@@ -463,3 +466,29 @@ def test_digests_are_of_content() -> None:
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest(HostPort("10.0.0.1", 80)) != digest(HostPort("10.0.0.1", 81))
     assert len(digest("x", 16)) == 16
+
+
+GOLD = Extension("gold", "v1")
+
+
+def test_a_profile_of_the_operators_extends_the_routes_own() -> None:
+    route = http("shop", profile=ProfileName("gold"))
+
+    extended = compile_route(route, {}, (Extension("internal", "v1"), GOLD))
+
+    assert extended.profile == Profile(mode="http", extension=GOLD)
+    other = compile_route(route, {}, (Extension("gold", "v2"),))
+    assert len({HTTP_PROFILE.id, extended.profile.id, other.profile.id}) == 3
+
+
+def test_a_route_whose_profile_has_gone_is_refused() -> None:
+    with pytest.raises(InputError, match="no profile 'gold' any more") as refused:
+        compile_route(http("shop", profile=ProfileName("gold")), {}, ())
+    assert refused.value.field == "options.profile"
+
+
+def test_without_a_list_any_profile_is_taken_to_exist() -> None:
+    """For those who want to know of servers alone."""
+    route = http("shop", profile=ProfileName("gold"))
+
+    assert compile_route(route, {}).servers == compile_route(http(), {}).servers

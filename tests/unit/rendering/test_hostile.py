@@ -78,6 +78,7 @@ HTTP_PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
             "remove": lambda s: {"remove": [s]},
         }.items()
     },
+    "profile": lambda s: {"options": {"profile": s}},
     "hostHeader": lambda s: {"options": {"hostHeader": s}},
     "originTls serverName": lambda s: {"options": {"originTls": {"serverName": s}}},
     "originTls ca": lambda s: {
@@ -179,6 +180,7 @@ def test_every_string_of_a_request_is_tried() -> None:
         *("agent_id", "subdomain", "target_url", "target_host"),
         *("path", "interval", "timeout", "expect_status", "host", "url", "cookie", "connect"),
         *("server", "queue", "tunnel", "set", "remove", "host_header", "server_name", "ca"),
+        "profile",
     }
 
 

@@ -39,6 +39,7 @@ from frontserver.rendering.render import (
     FRONTENDS,
     GLOBAL,
     PROFILES,
+    SECTIONS,
     SHARD_SLOTS,
     Renderer,
     map_line,
@@ -417,7 +418,7 @@ def test_all_files_of_a_configuration() -> None:
 
     shard = shard_name(route.profile.id, 0)
     assert {name for name in files if not name.startswith("maps/")} == {
-        *(GLOBAL, FRONTENDS, PROFILES, shard),
+        *(GLOBAL, SECTIONS, FRONTENDS, PROFILES, shard),
         *(HTTPS_CERTIFICATE, SYSTEM_CA, route.ca_files[0].name),
     }
     assert files[HTTPS_CERTIFICATE] == "CHAIN AND KEY\n"
@@ -425,7 +426,7 @@ def test_all_files_of_a_configuration() -> None:
     assert files[route.ca_files[0].name] == "OWN CA\n"
     # A file is read after those that it refers to.
     assert sorted(name for name in files if name.endswith(".cfg")) == [
-        *(GLOBAL, FRONTENDS, PROFILES, shard)
+        *(GLOBAL, SECTIONS, FRONTENDS, PROFILES, shard)
     ]
     assert f"ca-file {route.ca_files[0].name}" in files[shard]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from frontserver.errors import TemplateError
 from frontserver.planning.compile import HTTP_PROFILE
 from frontserver.planning.compiled import Profile
-from frontserver.rendering.render import FRONTENDS, GLOBAL, PROFILES, Renderer
+from frontserver.rendering.render import FRONTENDS, PROFILES, Renderer
 from frontserver.rendering.templates import Templates, default_directory, word
 from tests.unit.planning.routes import FRONTENDS as BINDS
 from tests.unit.planning.routes import config, http
@@ -68,34 +69,7 @@ def test_each_profile_is_a_block_that_knows_its_profile(tmp_path: Path) -> None:
         "{% block profile %}{{ super() }}# {{ profile.id }}\n{% endblock %}",
     )
     text = rendered(config(http()), renderer=renderer)[PROFILES]
-    assert text.endswith(f"# {HTTP_PROFILE.id}\n")
-
-
-@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
-@pytest.mark.parametrize(
-    ("name", "file", "before", "after"),
-    [
-        ("global", GLOBAL, "ssl-default-server-options", "defaults fs_http"),
-        ("http_defaults", GLOBAL, "option dontlognull", "defaults fs_mongodb"),
-        ("mongodb_defaults", GLOBAL, "option srvtcpka", None),
-        ("http_frontend", FRONTENDS, ",maintenance,", "use_backend"),
-        ("mongodb_frontend", FRONTENDS, "sess.backend) -m found", "use_backend"),
-        ("profile", PROFILES, "set-timeout tunnel", None),
-    ],
-)
-def test_custom_files_stand_where_their_names_say(
-    tmp_path: Path, name: str, file: str, before: str, after: str | None, end: str
-) -> None:
-    """On a line of its own, whether or not the operator's editor ends the last line."""
-    renderer = operators(tmp_path, **{f"custom__{name}": f"    # of the operator{end}"})
-    lines = [
-        line
-        for line in rendered(config(http()), renderer=renderer)[file].splitlines()
-        if line.strip()
-    ]
-    at = lines.index("    # of the operator")
-    assert before in lines[at - 1]
-    assert lines[at + 1 : at + 2] == [] if after is None else after in lines[at + 1]
+    assert text.rstrip().endswith(f"# {HTTP_PROFILE.id}")
 
 
 def test_custom_files_see_what_their_template_sees(tmp_path: Path) -> None:
@@ -223,3 +197,76 @@ def test_a_profile_that_holds_a_hostile_name_doesnt_render() -> None:
     hostile = Profile(mode="http", set_request=("x\n    errorfiles S",))
     with pytest.raises(TemplateError, match="can't stand in a configuration"):
         Renderer(Templates()).profiles(BINDS, [hostile])
+
+
+# --- templates that change while HAProxy runs ---
+
+
+def test_each_text_is_made_by_the_templates_of_its_frontends(tmp_path: Path) -> None:
+    """What runs is written as it was loaded, until the new templates have been loaded too."""
+    path = write(tmp_path, "custom/slot.cfg.j2", "    # old\n")
+    old = Templates(tmp_path)
+    renderer = Renderer(old)
+    path.write_text("    # new\n")
+    new = Templates(tmp_path)
+    renderer.offer(new)
+
+    def shard(templates: Templates) -> str:
+        frontends = msgspec.structs.replace(BINDS, templates=templates.fingerprint())
+        files = rendered(config(http(), frontends=frontends), renderer=renderer)
+        return files[f"50-{HTTP_PROFILE.id}-00000.cfg"]
+
+    assert ("# old" in shard(old), "# new" in shard(old)) == (True, False)
+    assert ("# old" in shard(new), "# new" in shard(new)) == (False, True)
+
+
+def test_templates_that_nobody_knows_any_more_are_the_newest(tmp_path: Path) -> None:
+    """A HAProxy of an earlier process runs with templates that were since changed."""
+    path = write(tmp_path, "custom/slot.cfg.j2", "    # 0\n")
+    renderer = Renderer(Templates(tmp_path))
+    for number in (1, 2, 3):
+        path.write_text(f"    # {number}\n")
+        renderer.offer(Templates(tmp_path))
+
+    frontends = msgspec.structs.replace(BINDS, templates="unknown")
+    files = rendered(config(http(), frontends=frontends), renderer=renderer)
+
+    assert "# 3" in files[f"50-{HTTP_PROFILE.id}-00000.cfg"]
+
+
+def test_extensions_are_named_by_their_files_and_versioned_by_their_text(tmp_path: Path) -> None:
+    write(tmp_path, "custom/profiles/gold.cfg.j2", "a")
+    path = write(tmp_path, "custom/profiles/internal.cfg.j2", "b")
+    write(tmp_path, "custom/profiles/README.cfg.j2", "not a name")
+    before = Templates(tmp_path).extensions()
+    path.write_text("c")
+    after = Templates(tmp_path).extensions()
+
+    assert [extension.name for extension in before] == ["gold", "internal"]
+    assert (before[0] == after[0], before[1] == after[1]) == (True, False)
+    assert Templates().extensions() == ()
+
+
+# --- where a line comes from ---
+
+
+def test_a_line_of_a_configuration_is_traced_to_its_template(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "custom/global.cfg.j2",
+        "    maxconn {{ 1000 * 4 }}\n    {% if true %}\n    nonsense on\n    {% endif %}\n",
+    )
+    templates = Templates(tmp_path)
+
+    assert templates.origin("    maxconn 4000\n") == (str(path), 1)
+    assert templates.origin("nonsense on") == (str(path), 3)
+    ours = templates.origin("stats timeout 1h")
+    assert ours is not None
+    assert ours[0].endswith("global.cfg.j2")
+
+
+@pytest.mark.parametrize("line", ["", "   ", "no such line anywhere", "twice"])
+def test_a_line_that_could_be_from_anywhere_is_from_nowhere(tmp_path: Path, line: str) -> None:
+    write(tmp_path, "custom/global.cfg.j2", "twice\n{{ frontends.runtime_socket }}\ntwice\n")
+
+    assert Templates(tmp_path).origin(line) is None

@@ -15,6 +15,7 @@ class FakePublisher:
 
     def __init__(self) -> None:
         self.outcome = RouteState.ACTIVE
+        self.reload: str | None = None
         self.statuses: dict[RouteKey, RouteStatus] = {}
         self.woken = 0
         self.waits: list[tuple[RouteKey, int, float]] = []
@@ -24,7 +25,7 @@ class FakePublisher:
 
     async def settle(self, key: RouteKey, revision: int, seconds: float) -> RouteStatus:
         self.waits.append((key, revision, seconds))
-        self.statuses[key] = RouteStatus(self.outcome, revision)
+        self.statuses[key] = RouteStatus(self.outcome, revision, reload=self.reload)
         return self.statuses[key]
 
     def status(self, key: RouteKey) -> RouteStatus:

@@ -84,6 +84,7 @@ class House:
             connection_port=27018,
             policy=policy,
             reserved=frozenset({"intern"}),
+            profiles=frozenset({"gold", "internal"}),
             most_routes=most_routes,
             most_profiles=most_profiles,
             clock=self.clock,

@@ -605,3 +605,33 @@ async def test_a_publish_is_on_disk_before_haproxy_is_woken(
     request = HttpRouteRequest(AGENT, "shop", URL)
     await service.publish_http(request, SELF, peer=PEER, wait=0)
     assert publisher.found == (True, True)
+
+
+# --- the operator's profiles ---
+
+
+async def test_a_profile_that_the_operator_offers_may_be_asked_for(joined: House) -> None:
+    request = HttpRouteRequest(AGENT, "shop", URL, HttpOptions(profile="gold"))
+
+    done = await publish(joined, request)
+
+    assert done.view.options == {"profile": "gold"}
+
+
+async def test_another_profile_is_refused_with_those_that_may(joined: House) -> None:
+    request = HttpRouteRequest(AGENT, "shop", URL, HttpOptions(profile="silver"))
+
+    with pytest.raises(InputError, match="no profile 'silver'") as refused:
+        await publish(joined, request)
+
+    assert refused.value.field == "options.profile"
+    assert refused.value.hint == "choose one of: gold, internal"
+
+
+async def test_a_reload_that_is_needed_is_named_in_what_is_shown(joined: House) -> None:
+    joined.publisher.reload = "new-profile"
+
+    done = await publish(joined)
+
+    assert done.status.reload == done.view.reload == "new-profile"
+    assert (await joined.routes.show(SHOP)).reload == "new-profile"

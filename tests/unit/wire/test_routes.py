@@ -266,6 +266,8 @@ HEADERS = {f"x-{n}": "v" for n in range(33)}
         ("options.maxConnections", {"maxConnections": 0}),
         ("options.hostHeader", {"hostHeader": "a b"}),
         ("options.originTls.serverName", {"originTls": {"serverName": "a b"}}),
+        ("options.profile", {"profile": "Gold!"}),
+        ("options.profile", {"profile": ""}),
     ],
 )
 def test_a_bad_option_is_named_by_its_path(field: str, options: dict[str, Any]) -> None:
@@ -428,3 +430,8 @@ def test_a_route_view_always_tells_status_and_health() -> None:
         "health": "unknown",
         "subdomain": "shop",
     }
+
+
+def test_a_profile_is_named_or_left_out() -> None:
+    assert http({"profile": "gold"}).profile == "gold"
+    assert http({}).profile is None

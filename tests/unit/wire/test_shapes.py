@@ -159,6 +159,7 @@ def test_health_shows_haproxy_as_its_reconciler_sees_it() -> None:
         stored_revision=4,
         version="3.2.26",
         counts={"reloads": 2},
+        warnings=("mend this",),
     )
     assert msgspec.to_builtins(proxy_view(status)) == {
         "reachable": True,
@@ -168,4 +169,5 @@ def test_health_shows_haproxy_as_its_reconciler_sees_it() -> None:
         "version": "3.2.26",
         "reason": None,
         "counts": {"reloads": 2},
+        "warnings": ["mend this"],
     }

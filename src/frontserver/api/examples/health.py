@@ -11,7 +11,8 @@ _PROXY = ProxyView(
     stored_revision=42,
     version="2.8.25",
     reason=None,
-    counts={"routes": 40},
+    counts={"active": 39, "pending": 0, "failed": 1},
+    warnings=[],
 )
 _REASON = "HAProxy runs revision 41 of 42"
 
@@ -36,6 +37,12 @@ UNREADY = Unready(
         stored_revision=42,
         version="2.8.25",
         reason=None,
-        counts={"routes": 40},
+        counts={"active": 38, "pending": 1, "failed": 1},
+        warnings=["the changed templates aren't used: custom/global.cfg.j2:3: unexpected '}'"],
     ),
 )
+METRICS = """\
+# HELP frontserver_reloads_total Reloads of HAProxy; one with several reasons counts for each.
+# TYPE frontserver_reloads_total counter
+frontserver_reloads_total{reason="pool-refill"} 2.0
+"""

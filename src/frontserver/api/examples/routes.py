@@ -105,7 +105,10 @@ HTTP_ROUTE_PENDING = replace(
     message="the route shop.apps.example.com is stored; HAProxy doesn't run it yet",
     status="pending",
     reason=_NOT_YET,
-    route=replace(HTTP_VIEW, status="pending", reason=_NOT_YET, health="unknown"),
+    reload="new-profile",
+    route=replace(
+        HTTP_VIEW, status="pending", reason=_NOT_YET, reload="new-profile", health="unknown"
+    ),
 )
 PUBLISH_MONGODB = {
     "older agents": MongoRouteRequest("server-id", "203.0.113.7", 27017, MongoOptions()),

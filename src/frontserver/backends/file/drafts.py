@@ -63,7 +63,7 @@ class Drafts:
         difference = delta(_pair(draft.state), _pair(state), changed)
         touched = sorted({shard_of(backend) for backend in difference.seats})
         routes = self._mirror.routes_in(state, touched, changed)
-        texts = self._mirror.shards(state.layout.pools, touched, routes)
+        texts = self._mirror.shards(state, touched, routes)
         texts |= {file.name: file.pem for file in difference.ca_files}
         await to_its_end(_bring_up, draft.tree, texts, difference.maps)
         draft.state = state
@@ -104,7 +104,7 @@ class Drafts:
             files[PROFILES] = self._renderer.profiles(
                 state.config.frontends, (pool.profile for _, pool in sorted(pools.items()))
             )
-            files |= self._mirror.shards(pools, sorted(fresh), routes)
+            files |= self._mirror.shards(state, sorted(fresh), routes)
             check_invariants(files | dict.fromkeys(MAPS, ""))
             for file, text in self._renderer.certificates(state.config).items():
                 if file.startswith(_CA_PREFIX) and tree.is_intact(file):

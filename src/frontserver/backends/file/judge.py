@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from frontserver.backends.file.generations import Generations, Manifest
@@ -13,7 +13,7 @@ from frontserver.errors import ConfigRejectedError, ProxyError
 from frontserver.haproxy.canary import Canary, Verdict
 from frontserver.planning.compiled import Profile
 from frontserver.rendering.invariants import check_reloadable
-from frontserver.rendering.render import FRONTENDS, GLOBAL, PROFILES
+from frontserver.rendering.render import FRAME, shard_name
 
 logger = logging.getLogger(__name__)
 
@@ -48,14 +48,14 @@ class Judge:
 
     async def require(self, generation: Path, state: State, running: Path | None) -> None:
         """Raise `ConfigRejectedError` unless `generation` may be loaded in place of `running`."""
-        frame = await asyncio.to_thread(self._frame, generation)
         if running is not None:
-            check_reloadable(await asyncio.to_thread(self._frame, running), frame)
+            before = await asyncio.to_thread(self._frame, running)
+            check_reloadable(before, await asyncio.to_thread(self._frame, generation))
         fingerprint = state.config.frontends.fingerprint
         profiles = [pool.profile for pool in state.layout.pools.values()]
         tasks = {
             asyncio.ensure_future(self._check(generation)),
-            asyncio.ensure_future(self._try(frame, fingerprint, profiles)),
+            asyncio.ensure_future(self._try(generation, fingerprint, profiles)),
         }
         try:
             await asyncio.gather(*tasks)
@@ -70,15 +70,14 @@ class Judge:
 
     async def learn(self, generation: Path, manifest: Manifest) -> None:
         """Find out which of the profiles that run can grow by backends made at run time."""
-        frame = await asyncio.to_thread(self._frame, generation)
         try:
-            await self._try(frame, manifest.frontends, [profile for profile, _ in manifest.pools])
+            await self._try(
+                generation, manifest.frontends, [profile for profile, _ in manifest.pools]
+            )
         except ConfigRejectedError as error:
             logger.warning("%s", error)
 
-    async def _try(
-        self, frame: Mapping[str, str], fingerprint: str, profiles: Iterable[Profile]
-    ) -> None:
+    async def _try(self, generation: Path, fingerprint: str, profiles: Iterable[Profile]) -> None:
         """Raise `ConfigRejectedError` if a profile ends the throwaway HAProxy it is given to."""
         if self._canary is None:
             return
@@ -89,8 +88,10 @@ class Judge:
         unknown = [profile for profile in profiles if not self._knows(profile)]
         if not unknown:
             return
+        ids = (profile.id for profile in unknown)
+        texts = await asyncio.to_thread(self._frame, generation, *ids)
         try:
-            found = await self._canary.try_profiles(frame, unknown, dynamic=self.dynamic)
+            found = await self._canary.try_profiles(texts, unknown, dynamic=self.dynamic)
         except ConfigRejectedError:
             raise
         except ProxyError as error:
@@ -109,5 +110,5 @@ class Judge:
         verdict = self._verdicts.get(profile.id)
         return verdict is not None and (verdict.dynamic_ok is not None or not self.dynamic)
 
-    def _frame(self, generation: Path) -> dict[str, str]:
-        return self._generations.read(generation, GLOBAL, FRONTENDS, PROFILES)
+    def _frame(self, generation: Path, *slots: str) -> dict[str, str]:
+        return self._generations.read(generation, *FRAME, *(shard_name(i, 0) for i in slots))

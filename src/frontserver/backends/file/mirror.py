@@ -20,7 +20,7 @@ from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import Action, DropBackend, DropEntry, PutCaFile, PutEntry
 from frontserver.planning.compiled import MAPS, ROUTING, CompiledRoute, Server
 from frontserver.planning.delta import Delta, delta
-from frontserver.planning.layout import Layout, Pool, backend_name, slot_of
+from frontserver.planning.layout import Layout, backend_name, slot_of
 from frontserver.planning.plan import RouteSteps
 from frontserver.planning.running import entries, materialise
 from frontserver.rendering.render import SHARD_SLOTS, Renderer, map_line, shard_name, shards
@@ -190,7 +190,7 @@ class Mirror:
         size = 0
         try:
             # All that may change while it is written is read here.
-            changes, files = self._entries(behind), self._wholes(behind)
+            changes, files = self._entries(behind), self._wholes(behind, self._state)
             for some in files:
                 size += await to_its_end(_put, self.tree, some)
             size += await to_its_end(_update, self.tree, changes)
@@ -200,13 +200,12 @@ class Mirror:
         self._written = written
         return size
 
-    def _wholes(self, behind: _Behind) -> Iterator[Mapping[str, str]]:
+    def _wholes(self, behind: _Behind, state: State) -> Iterator[Mapping[str, str]]:
         """Whole files to write, some at a time; those that make routes reachable are the last."""
-        pools = self._state.layout.pools if self._state else {}
         names = sorted(behind.shards)
         routes = self._routes if len(names) <= _AT_ONCE else dict(self._routes)
         rendered = (
-            self.shards(pools, names[first : first + _AT_ONCE], routes)
+            self.shards(state, names[first : first + _AT_ONCE], routes)
             for first in range(0, len(names), _AT_ONCE)
         )
         first_files = behind.texts | next(rendered, {})
@@ -233,15 +232,14 @@ class Mirror:
         }
 
     def shards(
-        self,
-        pools: Mapping[str, Pool],
-        names: Iterable[Shard],
-        routes: Mapping[str, CompiledRoute] | None = None,
+        self, state: State, names: Iterable[Shard], routes: Mapping[str, CompiledRoute]
     ) -> dict[str, str]:
-        """The texts of shards, as of now or with `routes` by backend; of pools that there are."""
-        routes = self._routes if routes is None else routes
+        """The texts of those of the shards that there are; `routes` by backend."""
+        pools, templates = state.layout.pools, state.config.frontends.templates
         return {
-            shard_name(profile_id, shard): self._renderer.shard(pools[profile_id], shard, routes)
+            shard_name(profile_id, shard): self._renderer.shard(
+                pools[profile_id], shard, routes, templates=templates
+            )
             for profile_id, shard in names
             if profile_id in pools
         }

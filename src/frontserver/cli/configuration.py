@@ -1,0 +1,74 @@
+"""Whole configurations for the stored routes, without a running front server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from frontserver.app import (
+    POOLS,
+    CertificateFile,
+    make_frontends,
+    opened_database,
+    route_store,
+    target_policy,
+)
+from frontserver.backends.file.generations import Generations
+from frontserver.backends.file.ondisk import OnDisk, read_current
+from frontserver.planning.compiled import CompiledConfig
+from frontserver.planning.diff import diff
+from frontserver.planning.layout import Layout
+from frontserver.planning.plan import lay_out, plan
+from frontserver.planning.running import adopt
+from frontserver.reconcile.desired import DesiredState
+from frontserver.reconcile.resolution import Resolver
+from frontserver.rendering.invariants import check_invariants
+from frontserver.rendering.render import Renderer
+from frontserver.settings import Settings
+
+
+async def rendered_configuration(settings: Settings, renderer: Renderer) -> dict[str, str]:
+    """The files that a HAProxy without a past would load for the stored routes."""
+    files = await _rendered(settings, renderer, None)
+    check_invariants(files)
+    return files
+
+
+async def compared_configuration(
+    settings: Settings, renderer: Renderer
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The files on disk, and those that would be there with today's settings and templates.
+
+    Routes stay on the slots where they are. Raises `StorageError` if nothing is on disk yet.
+    """
+    present = await asyncio.to_thread(read_current, Generations(settings.config_dir))
+    return present.files, await _rendered(settings, renderer, present)
+
+
+async def _rendered(
+    settings: Settings, renderer: Renderer, present: OnDisk | None
+) -> dict[str, str]:
+    resolver = Resolver()
+    templates = renderer.newest
+    frame = CompiledConfig(
+        make_frontends(settings, templates), certificates=CertificateFile(settings)()
+    )
+    desired = DesiredState(frame, resolver, target_policy(settings))
+    async with opened_database(settings) as database:
+        _, stored = await route_store(settings, database).snapshot()
+    unknown = desired.take(stored)
+    if present is not None:
+        desired.recognise(present.running)
+    await resolver.refresh(unknown - resolver.addresses.keys())
+    before, layout = frame, Layout()
+    desired.recompile(stored, before)
+    if present is not None:
+        found = adopt(desired.config, present.running)
+        before, layout = found.config, found.layout
+        desired.recompile(stored, before)
+    planned = plan(diff(before, desired.config), layout)
+    layout = planned.layout
+    if planned.reasons or present is None:
+        layout = lay_out(layout, planned.deferred, POOLS)
+    label = present.label if present is not None else "000000"
+    return renderer.everything(desired.config, layout, generation=label)
