@@ -77,6 +77,7 @@ class Templates:
             keep_trailing_newline=True,
         )
         self._environment.filters["word"] = word
+        self._names = frozenset(found)
         self._environment.tests["available"] = found.__contains__
         self._fingerprint = _fingerprint(self._read)
         for name in sorted(ours | theirs):
@@ -102,6 +103,10 @@ class Templates:
             raise TemplateError(str(error.message), file=where, line=error.lineno) from error
         except _RENDERING as error:
             raise TemplateError(str(error), file=name) from error
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a template of this name."""
+        return name in self._names
 
     def fingerprint(self) -> str:
         """A hash of all template files, by which a change of a template is noticed."""
