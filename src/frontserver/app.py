@@ -44,6 +44,7 @@ from frontserver.haproxy.master import MasterClient
 from frontserver.haproxy.probe import Prober
 from frontserver.haproxy.process import EmbeddedHaproxy, ExternalHaproxy, HaproxyProcess
 from frontserver.haproxy.runtime import RuntimeClient
+from frontserver.model.measurements import Measurements
 from frontserver.model.routes import RouteKey
 from frontserver.model.status import PENDING, ProxyStatus, RouteStatus
 from frontserver.model.targets import HostPort, TargetPolicy
@@ -131,10 +132,10 @@ class FrontServer:
             process = haproxy_process(settings)
             if self._stop_haproxy and isinstance(process, EmbeddedHaproxy):
                 stack.push_async_callback(process.stop)
-            backend = make_backend(settings, process, renderer)
+            backend = make_backend(settings, process, renderer, metrics)
             stack.push_async_callback(backend.close)
             database = await stack.enter_async_context(opened_database(settings))
-            reconciler = make_reconciler(settings, backend, database, templates)
+            reconciler = make_reconciler(settings, backend, database, templates, metrics)
             updates = template_updates(settings, templates, renderer, reconciler)
             stack.push_async_callback(_cancelled, asyncio.create_task(updates.follow(hangup)))
             services = await make_services(settings, database, reconciler)
@@ -359,7 +360,11 @@ def make_api(
 
 
 def make_reconciler(
-    settings: Settings, backend: Backend, database: Database, templates: Templates
+    settings: Settings,
+    backend: Backend,
+    database: Database,
+    templates: Templates,
+    measurements: Measurements | None = None,
 ) -> Reconciler:
     """The reconciler of the one HAProxy there is."""
     resolver = Resolver()
@@ -371,6 +376,8 @@ def make_reconciler(
         resolver,
         policy=POOLS,
         certificates=CertificateFile(settings),
+        budget=settings.old_worker_memory,
+        measurements=measurements,
     )
 
 
@@ -458,7 +465,12 @@ def controller_lock(settings: Settings) -> ControllerLock:
     return ControllerLock(settings.state_dir / "run")
 
 
-def make_backend(settings: Settings, process: HaproxyProcess, renderer: Renderer) -> Backend:
+def make_backend(
+    settings: Settings,
+    process: HaproxyProcess,
+    renderer: Renderer,
+    measurements: Measurements | None = None,
+) -> Backend:
     """The backend that the operator chose."""
     if settings.backend == "memory":
         return MemoryBackend()
@@ -473,6 +485,7 @@ def make_backend(settings: Settings, process: HaproxyProcess, renderer: Renderer
         check=checker(settings, renderer),
         canary=Canary(program, verdicts) if program else None,
         prober=Prober(program, verdicts),
+        measurements=measurements,
     )
 
 

@@ -66,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     profiles_per_agent: int = 20
     route_profiles: frozenset[str] = frozenset()
     hard_stop_after: str | None = None
+    old_worker_memory: int = 1 << 30
     metrics: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -225,6 +226,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _size(text: str) -> int:
+    match = re.fullmatch(r"([1-9][0-9]{0,8})([KMGT])", text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a size, such as 512M or 2G")
+    return int(match[1]) << 10 * (" KMGT".index(match[2]))
+
+
 def _count(text: str) -> int:
     if not text.isdigit() or not text.isascii() or int(text) > 10_000:
         raise ValueError(f"{text!r} is not a number from 0 to 10000")
@@ -334,6 +342,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "profiles_per_agent": _count,
     "route_profiles": _profiles,
     "hard_stop_after": _haproxy_time,
+    "old_worker_memory": _size,
     "metrics": _switch,
     "log_level": _choice("debug", "info", "warning", "error"),
 }

@@ -55,6 +55,10 @@ class MemoryBackend:
     def version(self) -> str | None:
         return self._version
 
+    @property
+    def disk_behind(self) -> float:
+        return 0.0
+
     async def leftovers(self) -> Leftovers:
         return self.old_workers
 

@@ -139,6 +139,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def disk_behind(self) -> float:
+        """Seconds since the oldest change that isn't on disk yet; 0 if there is none."""
+        ...
+
+    @property
     def growing(self) -> frozenset[str]:
         """The profiles, by id, of which HAProxy can make backends at run time."""
         ...

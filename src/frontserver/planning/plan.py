@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -54,8 +54,8 @@ class RouteSteps(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """First `steps`, which need no reload, then the reload if there are reasons for one.
 
-    `layout` holds after the steps. The reload brings in the `deferred` routes; `lay_out` says
-    where they will sit. Without reasons nothing is deferred.
+    `layout` holds after the steps. The reload brings in the `deferred` routes, for what `why`
+    says of each; `lay_out` says where they will sit. Without reasons nothing is deferred.
     """
 
     steps: tuple[RouteSteps, ...]
@@ -63,6 +63,7 @@ class Plan(msgspec.Struct, frozen=True):
     reasons: tuple[ReloadReason, ...]
     deferred: tuple[RouteChange, ...]
     layout: Layout
+    why: Mapping[RouteKey, ReloadReason] = {}
 
 
 def plan(changes: Changes, layout: Layout, growing: frozenset[str] = frozenset()) -> Plan:
@@ -73,15 +74,16 @@ def plan(changes: Changes, layout: Layout, growing: frozenset[str] = frozenset()
     """
     steps: list[RouteSteps] = []
     deferred: list[RouteChange] = []
-    reasons: set[ReloadReason] = set()
+    why: dict[RouteKey, ReloadReason] = {}
     for change in changes.routes:
         reason = _blocker(change, layout, growing)
         if reason is not None:
-            reasons.add(reason)
+            why[change.key] = reason
             deferred.append(change)
             continue
         step, layout = _steps(change, layout)
         steps.append(step)
+    reasons = set(why.values())
     if changes.frontends is not None:
         reasons.add(ReloadReason.FRONTENDS)
     if changes.certificate_names_differ:
@@ -94,6 +96,7 @@ def plan(changes: Changes, layout: Layout, growing: frozenset[str] = frozenset()
         reasons=tuple(sorted(reasons)),
         deferred=tuple(deferred),
         layout=layout,
+        why=why,
     )
 
 

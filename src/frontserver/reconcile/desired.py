@@ -36,7 +36,7 @@ class DesiredState:
         self._by_host: dict[str, set[RouteKey]] = defaultdict(set)
         self._refused: dict[RouteKey, tuple[int, str]] = {}
         self._handed_over: set[RouteKey] = set()
-        # Of routes that name no host: what their stored form compiles to never changes.
+        # What stored routes compile to, where nothing but themselves decides that.
         self._made: dict[RouteKey, tuple[StoredRoute, CompiledRoute]] = {}
 
     @property
@@ -140,7 +140,7 @@ class DesiredState:
                 compiled[key] = made[1]
                 continue
             status, route = self._try_to_compile(stored.route, stored.revision)
-            if route is not None and not named_hosts(stored.route):
+            if route is not None and _compiles_to_the_same_always(stored.route):
                 self._made[key] = stored, route
             if status is None:
                 compiled[key] = route
@@ -194,6 +194,11 @@ class DesiredState:
             if not self._by_host[host]:
                 del self._by_host[host]
                 self._resolver.forget([host])
+
+
+def _compiles_to_the_same_always(route: Route) -> bool:
+    """Whether neither name servers nor the operator's templates have a say."""
+    return not named_hosts(route) and getattr(route, "profile", None) is None
 
 
 def _changes_hands(before: StoredRoute, after: StoredRoute) -> bool:

@@ -20,6 +20,7 @@ from frontserver.errors import (
     StorageError,
     TemplateError,
 )
+from frontserver.model.measurements import Measurements, Unmeasured
 from frontserver.model.routes import RouteKey
 from frontserver.model.status import PENDING, ProxyStatus, RouteState, RouteStatus
 from frontserver.planning.compiled import Certificate, CompiledConfig, Frontends
@@ -86,9 +87,12 @@ class Reconciler:
         node: str = "default",
         timing: Timing | None = None,
         budget: int = 1 << 30,
+        measurements: Measurements | None = None,
     ) -> None:
         """`budget` is how many bytes old workers may hold before reloads wait."""
         self.board = StatusBoard()
+        measurements = measurements or Unmeasured()
+        self._measurements = measurements
         self._backend = backend
         self._source = source
         self._desired = desired
@@ -116,6 +120,7 @@ class Reconciler:
             Backoff(*bounds, time.monotonic),
             gap=self._timing.reloads,
             budget=budget,
+            measurements=measurements,
             woken=self.wake,
         )
         self._drift = DriftLook(backend, self._applied)
@@ -141,6 +146,7 @@ class Reconciler:
 
     def proxy_status(self) -> ProxyStatus:
         """What is known of HAProxy now."""
+        pools = self._applied.layout.pools
         return ProxyStatus(
             reachable=self._begun and self._problem is None,
             # A few revisions behind for a moment is how it works; a problem isn't.
@@ -150,6 +156,13 @@ class Reconciler:
             version=self._backend.version,
             reason=self._problem,
             counts=self.board.counts(),
+            reload_waits=self._reloads.waits if self._reload_waits else None,
+            old_workers=self._reloads.leftovers.count,
+            old_worker_bytes=self._reloads.leftovers.memory,
+            profiles=len(pools),
+            slots=sum(pool.size + len(pool.extra) for pool in pools.values()),
+            spare_slots=sum(pool.spare for pool in pools.values()),
+            disk_behind_seconds=self._backend.disk_behind,
             warnings=tuple(self._warnings.values()),
         )
 
@@ -388,14 +401,27 @@ class Reconciler:
             deferred = {change.key for change in planned.deferred}
             if planned.certificates:
                 await self._serve_certificates()
+            began = time.monotonic()
             refused = await self._applied.take(planned)
+            if planned.steps:
+                self._measurements.applied(len(planned.steps), time.monotonic() - began)
             self._publish(waiting - deferred, blocked, refused)
             waiting = deferred
+            self._note_reload(planned.why)
             if not await self._begin_reload(planned):
                 self._dirty |= waiting
         except BaseException:
             self._dirty |= waiting
             raise
+
+    def _note_reload(self, why: Mapping[RouteKey, ReloadReason]) -> None:
+        """These wait for a reload."""
+        for key, reason in why.items():
+            known = self.board.get(key)
+            if known.revision < self._desired.revision_of(key):
+                said = "HAProxy is being reloaded for this route"
+                status = RouteStatus(RouteState.PENDING, known.revision, said, reload=reason)
+                self.board.set(key, status)
 
     async def _recompile(self, keys: Collection[RouteKey]) -> dict[RouteKey, RouteStatus]:
         """Compile these routes; of many some at a time, since others wait for the processor."""
@@ -423,7 +449,7 @@ class Reconciler:
             return False
         self._reload_waits = False
         revisions = {c.key: self._desired.revision_of(c.key) for c in planned.deferred}
-        self._reloads.begin(self._desired.config, planned.deferred, reasons, revisions)
+        self._reloads.begin(self._desired.config, planned, reasons, revisions)
         return True
 
     async def _finish_reload(self) -> None:
@@ -432,12 +458,13 @@ class Reconciler:
             settled, refused = await self._reloads.finish(
                 self._desired.config, self._desired.revision_of
             )
+            why = self._reloads.why
         except BaseException:
             self._dirty |= keys
             raise
         self._drift.forget_worker()
         self._dirty |= keys - settled
-        self._publish(settled, {}, refused)
+        self._publish(settled, {}, refused, why)
 
     async def _evict(self, keys: frozenset[RouteKey]) -> frozenset[RouteKey]:
         """Take out what runs under names that were given away; returns those where it stays.
@@ -466,8 +493,9 @@ class Reconciler:
         keys: Iterable[RouteKey],
         blocked: Mapping[RouteKey, RouteStatus],
         refused: Mapping[RouteKey, str],
+        why: Mapping[RouteKey, ReloadReason] | None = None,
     ) -> None:
-        """Tell everybody what became of these routes."""
+        """Tell everybody what became of these routes, and `why` some needed a reload."""
         for key, reason in refused.items():
             logger.warning("HAProxy refuses route %s: %s", key, reason)
             self._desired.refuse(key, reason)
@@ -481,8 +509,9 @@ class Reconciler:
                 self.board.remove(key, revision)
                 self._desired.forget(key)
             else:
-                active = RouteStatus(RouteState.ACTIVE, revision)
-                self.board.set(key, statuses.get(key, active))
+                status = statuses.get(key) or RouteStatus(RouteState.ACTIVE, revision)
+                reload = (why or {}).get(key)
+                self.board.set(key, msgspec.structs.replace(status, reload=reload))
 
     async def remember(self) -> None:
         """Store the statuses that changed; they are about what runs, so they may be late."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from frontserver.backends.port import Leftovers
+from frontserver.model.measurements import Measurements
 from frontserver.model.routes import RouteKey
 from frontserver.planning.compiled import CompiledConfig
-from frontserver.planning.diff import RouteChange
 from frontserver.planning.layout import Layout
-from frontserver.planning.plan import ReloadReason
+from frontserver.planning.plan import Plan, ReloadReason
 from frontserver.reconcile.applied import Applied, Preparation
 from frontserver.reconcile.backoff import Backoff
 
@@ -38,13 +38,19 @@ class Reloads:
         *,
         gap: float,
         budget: int,
+        measurements: Measurements,
         woken: Callable[[], None],
     ) -> None:
         self._applied = applied
         self._backoff = backoff
         self._gap = gap
         self._budget = budget
-        self._leftovers = Leftovers()
+        self._measurements = measurements
+        self.leftovers = Leftovers()
+        # Why each route of the reload under way, or of the last one, needed it.
+        self.why: Mapping[RouteKey, ReloadReason] = {}
+        self._reasons: tuple[ReloadReason, ...] = ()
+        self._began = 0.0
         self._woken = woken
         self._task: asyncio.Task[Preparation] | None = None
         self._revisions: dict[RouteKey, int] = {}
@@ -73,18 +79,27 @@ class Reloads:
             return self._backoff.remaining
         if self._ended is None:
             return 0.0
-        many = max(0, self._leftovers.count - _FEW_OLD_WORKERS)
+        many = max(0, self.leftovers.count - _FEW_OLD_WORKERS)
         gap = self._gap * 2.0 ** min(many, _MOST_DOUBLINGS)
         return max(0.0, self._ended + gap - time.monotonic())
 
     async def look(self) -> None:
         """See which old workers still serve."""
-        self._leftovers = await self._applied.leftovers()
+        self.leftovers = await self._applied.leftovers()
+
+    @property
+    def waits(self) -> str | None:
+        """Why the next reload is put off, in a word; `None` if it isn't."""
+        if self._backoff.problem is not None:
+            return "failed"
+        if self.over_budget:
+            return "old-workers"
+        return "pause" if self.remaining else None
 
     @property
     def over_budget(self) -> str | None:
         """Why no reload may begin whatever the time: what old workers hold, if it is too much."""
-        held = self._leftovers
+        held = self.leftovers
         if held.memory <= self._budget:
             return None
         return f"{held.count} old workers hold {held.memory >> 20} MiB of memory"
@@ -107,13 +122,15 @@ class Reloads:
     def begin(
         self,
         wanted: CompiledConfig,
-        deferred: Sequence[RouteChange],
+        planned: Plan,
         reasons: tuple[ReloadReason, ...],
         revisions: Mapping[RouteKey, int],
     ) -> None:
         """Prepare a reload in the background; `woken` is called when that is done."""
         self._revisions = dict(revisions)
-        preparing = self._applied.prepare(wanted, deferred, reasons, self.hot)
+        self.why, self._reasons = planned.why, reasons
+        self._began = time.monotonic()
+        preparing = self._applied.prepare(wanted, planned.deferred, reasons, self.hot)
         self._task = asyncio.create_task(preparing)
         self._task.add_done_callback(lambda _: self._woken())
 
@@ -148,10 +165,12 @@ class Reloads:
             refused = await self._applied.load(preparation, changes)
         except Exception as error:
             self._backoff.failed(str(error))
+            self._measurements.reload_failed(self._reasons, time.monotonic() - self._began)
             raise
         self._backoff.succeeded()
         if preparation.prepared is not None:
             self._note_growth(before)
+            self._measurements.reloaded(self._reasons, time.monotonic() - self._began)
         found = {key: why for key, why in preparation.refused.items() if key in settled}
         return frozenset(c.key for c in changes) | found.keys(), {**found, **refused}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from frontserver.errors import (
     ProxyUnavailableError,
     StorageError,
 )
-from frontserver.haproxy.canary import Canary, Verdict
+from frontserver.haproxy.canary import Canary
 from frontserver.haproxy.check import rejection
 from frontserver.haproxy.commands import word
 from frontserver.haproxy.master import MasterClient
@@ -39,6 +40,7 @@ from frontserver.haproxy.reads import (
     parse_server_states,
 )
 from frontserver.haproxy.runtime import RuntimeClient
+from frontserver.model.measurements import Measurements, Unmeasured
 from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import Action, PutCertificate
 from frontserver.planning.capabilities import Capabilities
@@ -73,7 +75,7 @@ class FileBackend:
         check: Check,
         canary: Canary | None = None,
         prober: Prober | None = None,
-        tried: Callable[[Verdict], None] = lambda _: None,
+        measurements: Measurements | None = None,
     ) -> None:
         """Without a `canary`, new profiles are loaded untried; without a `prober`, what this
         HAProxy can do is what its version is known for.
@@ -83,7 +85,9 @@ class FileBackend:
         self._process = process
         self._runtime = runtime
         self._master = master
-        self._judge = Judge(generations, check, canary, tried)
+        self._measurements = measurements or Unmeasured()
+        self._behind_since = 0.0
+        self._judge = Judge(generations, check, canary, self._measurements)
         self._prober = prober
         self._capabilities: Capabilities | None = None
         self._learnt_of = ""
@@ -356,6 +360,8 @@ class FileBackend:
         self._flush_soon()
 
     def _flush_soon(self) -> None:
+        if self._mirror.is_behind and not self._behind_since:
+            self._behind_since = time.monotonic()
         if self._mirror.is_behind and (self._flushing is None or self._flushing.done()):
             self._flushing = asyncio.create_task(self._flush_later())
 
@@ -363,12 +369,17 @@ class FileBackend:
         delay = _FLUSH_DELAY
         while self._mirror.is_behind:
             await asyncio.sleep(delay)
+            since, self._behind_since = self._behind_since, time.monotonic()
             try:
-                await self._mirror.flush()
+                written = await self._mirror.flush()
             except FrontServerError as error:
                 if delay != _FLUSH_RETRY:
                     logger.error("%s; it is tried again until it works", error)
                 delay = _FLUSH_RETRY
+                self._behind_since = since
+            else:
+                self._measurements.flushed(time.monotonic() - since, written)
+        self._behind_since = 0.0
 
     # --- reloads ---
 
@@ -475,6 +486,10 @@ class FileBackend:
         self._worker = info.pid
         loaded = self._loaded(info.description)
         return loaded is not None and loaded[0] == generation
+
+    @property
+    def disk_behind(self) -> float:
+        return time.monotonic() - self._behind_since if self._behind_since else 0.0
 
     @property
     def growing(self) -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from frontserver.backends.file.generations import Generations, Manifest
 from frontserver.backends.port import State
 from frontserver.errors import ConfigRejectedError, ProxyError
 from frontserver.haproxy.canary import Canary, Verdict
+from frontserver.model.measurements import Measurements, Unmeasured
 from frontserver.planning.compiled import Profile
 from frontserver.rendering.invariants import check_reloadable
 from frontserver.rendering.render import FRAME, shard_name
@@ -21,23 +23,20 @@ Check = Callable[[Path], Awaitable[None]]
 
 
 class Judge:
-    """Refuses what HAProxy refuses, and what would end it later.
-
-    `tried` is told of each profile that a throwaway HAProxy was given, and whether it passed.
-    """
+    """Refuses what HAProxy refuses, and what would end it later."""
 
     def __init__(
         self,
         generations: Generations,
         check: Check,
         canary: Canary | None = None,
-        tried: Callable[[Verdict], None] = lambda _: None,
+        measurements: Measurements | None = None,
     ) -> None:
         self.dynamic = False
         self._generations = generations
         self._check = check
         self._canary = canary
-        self._tried = tried
+        self._measurements = measurements or Unmeasured()
         self._base = ""
         self._verdicts: dict[str, Verdict] = {}
 
@@ -90,6 +89,7 @@ class Judge:
             return
         ids = (profile.id for profile in unknown)
         texts = await asyncio.to_thread(self._frame, generation, *ids)
+        began = time.monotonic()
         try:
             found = await self._canary.try_profiles(texts, unknown, dynamic=self.dynamic)
         except ConfigRejectedError:
@@ -98,7 +98,8 @@ class Judge:
             logger.warning("no profile can be tried here: %s", error)
             return
         for verdict in found.values():
-            self._tried(verdict)
+            word = "passed" if verdict.ok else "failed" if verdict.final else "unfinished"
+            self._measurements.judged(word, time.monotonic() - began)
         self._verdicts |= {i: verdict for i, verdict in found.items() if verdict.ok}
         refused = {i: verdict for i, verdict in found.items() if not verdict.ok}
         for profile_id, verdict in refused.items():
