@@ -40,9 +40,8 @@ from frontserver.reconcile.upkeep import regularly
 
 logger = logging.getLogger(__name__)
 
-# A sweep of more than so many seconds is followed by so many times as much time for others.
+# A sweep of more than so many seconds is followed by a rest.
 _LONG = 0.005
-_REST = 10
 
 _COMPILED_AT_ONCE = 200
 
@@ -58,7 +57,8 @@ class Timing(msgspec.Struct, frozen=True):
 
     Every route is looked at about every `drift` seconds, a few of them each `least_drift` at the
     soonest. What HAProxy refused is tried again every `refused` seconds: it may have been short
-    of something. Between two reloads are `reloads` seconds or more.
+    of something. Between two reloads are `reloads` seconds or more. After a sweep that took long,
+    `sweep_rest` times as long is for others.
     """
 
     drift: float = 10.0
@@ -66,6 +66,7 @@ class Timing(msgspec.Struct, frozen=True):
     names: float = 15.0
     refused: float = 300.0
     sweep: float = 0.5
+    sweep_rest: float = 10.0
     statuses: float = 1.0
     reloads: float = 0.2
     least_pause: float = 0.1
@@ -300,7 +301,7 @@ class Reconciler:
             await self._applied.sweep()
             took = time.monotonic() - began
             # However long it takes, most of the time is for changes.
-            rest = took * _REST if took > _LONG else 0.0
+            rest = took * self._timing.sweep_rest if took > _LONG else 0.0
             self._sweep_due = began + max(self._timing.sweep, rest)
 
     async def _hear(self) -> None:

@@ -25,6 +25,7 @@ QUICK = Timing(
     names=3600,
     refused=3600,
     sweep=0,
+    sweep_rest=0,
     reloads=0,
     least_pause=0.001,
     most_pause=0.01,
