@@ -138,6 +138,8 @@ class FrontServer:
         server = _Server(
             uvicorn.Config(
                 api,
+                http="httptools",
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -320,8 +322,7 @@ def make_api(settings: Settings, services: Services, publisher: Publisher) -> Li
     """The ASGI application."""
 
     async def storage_check() -> None:
-        async with services.database.read() as session:
-            await session.execute(text("SELECT 1"))
+        await services.database.read(lambda session: session.run(text("SELECT 1")).scalar())
 
     return create_api(
         agents=services.agents,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, literal, select, tuple_
+from sqlalchemy import Row, bindparam, delete, func, select, tuple_
 
 from frontserver.errors import InputError
 from frontserver.model.names import AgentId
 from frontserver.model.routes import Route, RouteKey, RouteKind
-from frontserver.storage.repository import Repository
+from frontserver.storage.repository import Repository, table_of
 from frontserver.storage.tables import RemovedRouteRow, RouteRow
 from frontserver.wire.routes import HttpRouteRequest, MongoRouteRequest, http_route, mongo_route
 
@@ -78,71 +79,81 @@ def decode_request(kind: RouteKind, text: str) -> RouteRequest:
         raise InputError("", f"the stored route doesn't decode: {error}") from error
 
 
+_routes = table_of(RouteRow)
+_removed = table_of(RemovedRouteRow)
+_FIND = select(_routes).where(
+    _routes.c.kind == bindparam("kind"), _routes.c.name == bindparam("name")
+)
+_REMOVE = delete(_routes).where(
+    _routes.c.kind == bindparam("kind"), _routes.c.name == bindparam("name")
+)
+_UNBURY = delete(_removed).where(
+    _removed.c.kind == bindparam("kind"), _removed.c.name == bindparam("name")
+)
+_COUNT = select(func.count()).where(_routes.c.agent_id == bindparam("agent_id"))
+_ALL = select(_routes).order_by(_routes.c.kind, _routes.c.name)
+_OF_AGENT = _ALL.where(_routes.c.agent_id == bindparam("agent_id"))
+_FIRST = _ALL.limit(bindparam("limit"))
+_FOLLOWING = _FIRST.where(
+    tuple_(_routes.c.kind, _routes.c.name) > tuple_(bindparam("kind"), bindparam("name"))
+)
+_TOTAL = select(func.count()).select_from(_routes)
+
+
 class RouteRepository(Repository[RouteRow]):
     """Routes and the tombstones of removed ones, in one transaction."""
 
     model_type = RouteRow
 
-    async def find(self, key: RouteKey) -> RouteRecord | None:
+    def find(self, key: RouteKey) -> RouteRecord | None:
         """The route, if there is one."""
-        row = await self.session.get(RouteRow, (key.kind.value, key.name))
+        row = self.session.run(_FIND, _key_values(key)).one_or_none()
         return None if row is None else _record(row)
 
-    async def count_of(self, agent_id: AgentId) -> int:
+    def count_of(self, agent_id: AgentId) -> int:
         """How many routes an agent has."""
-        query = select(func.count()).select_from(RouteRow).where(RouteRow.agent_id == agent_id)
-        return (await self.session.execute(query)).scalar_one()
+        count: int = self.session.run(_COUNT, {"agent_id": agent_id}).scalar_one()
+        return count
 
-    async def of_agent(self, agent_id: AgentId) -> list[RouteRecord]:
+    def of_agent(self, agent_id: AgentId) -> list[RouteRecord]:
         """An agent's routes by kind and name."""
-        query = (
-            select(RouteRow)
-            .where(RouteRow.agent_id == agent_id)
-            .order_by(RouteRow.kind, RouteRow.name)
-        )
-        return [_record(row) for row in (await self.session.scalars(query)).all()]
+        return [_record(row) for row in self.session.run(_OF_AGENT, {"agent_id": agent_id})]
 
-    async def page(self, after: RouteKey | None, limit: int) -> tuple[list[RouteRecord], int]:
+    def page(self, after: RouteKey | None, limit: int) -> tuple[list[RouteRecord], int]:
         """Up to `limit` routes beyond `after`, by kind and name; and how many there are at all."""
-        query = select(RouteRow).order_by(RouteRow.kind, RouteRow.name).limit(limit)
-        if after is not None:
-            query = query.where(
-                tuple_(RouteRow.kind, RouteRow.name)
-                > tuple_(literal(after.kind.value), literal(after.name))
-            )
-        total = await self.session.execute(select(func.count()).select_from(RouteRow))
-        rows = (await self.session.scalars(query)).all()
-        return [_record(row) for row in rows], total.scalar_one()
+        total = self.session.run(_TOTAL).scalar_one()
+        if after is None:
+            rows = self.session.run(_FIRST, {"limit": limit})
+        else:
+            rows = self.session.run(_FOLLOWING, {"limit": limit, **_key_values(after)})
+        return [_record(row) for row in rows], total
 
-    async def put(self, record: RouteRecord) -> None:
+    def put(self, record: RouteRecord) -> None:
         """Store a new route, or replace it; its revision must be recorded already."""
         row = msgspec.structs.asdict(record)
-        key = row.pop("key")
-        await self.upsert_rows([{"kind": key.kind.value, "name": key.name, **row}])
-        await self.session.execute(
-            delete(RemovedRouteRow).where(
-                RemovedRouteRow.kind == record.key.kind.value,
-                RemovedRouteRow.name == record.key.name,
-            )
-        )
+        key = _key_values(row.pop("key"))
+        self.upsert_rows([{**key, **row}])
+        self.session.run(_UNBURY, key)
 
-    async def remove(self, keys: list[RouteKey], revision: int) -> None:
+    def remove(self, keys: list[RouteKey], revision: int) -> None:
         """Remove routes at a revision; tombstones remain, for `RouteStore.changes_since`."""
-        tombstones = []
-        for key in keys:
-            kind, name = key.kind.value, key.name
-            await self.session.execute(
-                delete(RouteRow).where(RouteRow.kind == kind, RouteRow.name == name)
-            )
-            tombstones.append({"kind": kind, "name": name, "revision": revision})
-        await _TombstoneRepository(self.session).upsert_rows(tombstones)
+        if not keys:
+            return
+        rows = [_key_values(key) for key in keys]
+        self.session.run(_REMOVE, rows)
+        tombstones = [{**row, "revision": revision} for row in rows]
+        _TombstoneRepository(self.session).upsert_rows(tombstones)
 
 
 class _TombstoneRepository(Repository[RemovedRouteRow]):
     model_type = RemovedRouteRow
 
 
-def _record(row: RouteRow) -> RouteRecord:
+def _key_values(key: RouteKey) -> dict[str, str]:
+    return {"kind": key.kind.value, "name": key.name}
+
+
+def _record(row: Row[Any]) -> RouteRecord:
     return RouteRecord(
         key=RouteKey(RouteKind(row.kind), row.name),
         agent_id=AgentId(row.agent_id),

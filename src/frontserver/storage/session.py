@@ -1,0 +1,44 @@
+"""What a piece of work has in hand: a transaction, and what the next ones need to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, Executable, orm
+
+from frontserver.model.names import AgentId
+
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+
+class Session(orm.Session):
+    """SQLAlchemy's session over a transaction that belongs to somebody else.
+
+    It neither commits nor rolls back, and a piece of work must not either: several of them share
+    one transaction, each in a savepoint.
+
+    `latest_revision` is the newest revision's number once this transaction knows it: while it
+    holds the write lock, nobody else can number a change. `agents_changed` are the agents that
+    were stored or removed here; whoever listens to `Database.on_agents_changed` hears of them
+    after the commit.
+    """
+
+    def __init__(self, connection: Connection, latest_revision: int | None = None) -> None:
+        super().__init__(connection, autoflush=False, join_transaction_mode="rollback_only")
+        self._connection = connection
+        self.latest_revision = latest_revision
+        self.agents_changed: set[AgentId] = set()
+
+    def run(self, statement: Executable, values: Parameters | None = None) -> CursorResult[Any]:
+        """Execute a statement about tables: as `execute` does, without the cost of the ORM."""
+        return self._connection.execute(statement, values)
+
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        """Refuses pending objects with `TypeError`: rows are written by statements.
+
+        A unit of work that fails would roll back the transaction of all.
+        """
+        del objects
+        if self.new or self.dirty or self.deleted:
+            raise TypeError("write rows with statements: this session has no unit of work")
