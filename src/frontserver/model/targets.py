@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self
@@ -40,7 +41,9 @@ class HostPort(msgspec.Struct, frozen=True):
         return f"{host}:{self.port}"
 
 
+@functools.lru_cache(maxsize=4096)
 def _as_address(host: str) -> IPAddress | None:
+    """Remembered, since one route asks for the same address many times."""
     try:
         address = ip_address(host)
     except ValueError:

@@ -238,7 +238,7 @@ class RouteService:
 
     def _check_room(self, session: Session, agent_id: AgentId) -> None:
         """Raise unless the agent is there and may have one route more."""
-        if AgentRepository(session).find(agent_id) is None:
+        if AgentRepository(session).tokens_valid_after(agent_id) is None:
             raise _no_agent(agent_id)
         if RouteRepository(session).count_of(agent_id) >= self._most_routes:
             raise ConflictError(

@@ -9,6 +9,7 @@ from sqlalchemy import delete, insert, select, update
 
 from frontserver.model.names import AgentId
 from frontserver.storage.repository import Repository, table_of
+from frontserver.storage.statements import Statement
 from frontserver.storage.tables import AuthorityRow, CertificateRow, SigningKeyRow
 
 
@@ -49,9 +50,9 @@ class SigningKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-_ADD_CERTIFICATE = insert(table_of(CertificateRow))
-_ADD_AUTHORITY = insert(table_of(AuthorityRow))
-_ADD_SIGNING_KEY = insert(table_of(SigningKeyRow))
+_ADD_CERTIFICATE = Statement(insert(table_of(CertificateRow)))
+_ADD_AUTHORITY = Statement(insert(table_of(AuthorityRow)))
+_ADD_SIGNING_KEY = Statement(insert(table_of(SigningKeyRow)))
 
 
 class CertificateRepository(Repository[CertificateRow]):
@@ -86,7 +87,7 @@ class CertificateRepository(Repository[CertificateRow]):
 
     def put(self, record: CertificateRecord) -> None:
         """Store a certificate that was just issued."""
-        self.session.run(_ADD_CERTIFICATE, msgspec.structs.asdict(record))
+        self.session.change(_ADD_CERTIFICATE, msgspec.structs.asdict(record))
 
     def revoke_all(self, agent_id: AgentId, at: datetime) -> None:
         """Revoke what isn't revoked yet of an agent's certificates."""
@@ -122,7 +123,7 @@ class AuthorityRepository(Repository[AuthorityRow]):
 
     def put(self, record: AuthorityRecord) -> None:
         """Store a new authority."""
-        self.session.run(_ADD_AUTHORITY, msgspec.structs.asdict(record))
+        self.session.change(_ADD_AUTHORITY, msgspec.structs.asdict(record))
 
 
 class SigningKeyRepository(Repository[SigningKeyRow]):
@@ -143,7 +144,7 @@ class SigningKeyRepository(Repository[SigningKeyRow]):
 
     def put(self, record: SigningKeyRecord) -> None:
         """Store a new key."""
-        self.session.run(_ADD_SIGNING_KEY, msgspec.structs.asdict(record))
+        self.session.change(_ADD_SIGNING_KEY, msgspec.structs.asdict(record))
 
     def keep_only(self, kids: list[str]) -> None:
         """Forget every other key."""

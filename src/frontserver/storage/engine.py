@@ -160,7 +160,8 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _engine(url: URL, begin: str, busy_ms: int, *, read_only: bool = False) -> Engine:
     # Each thread keeps its connection, so that there is nothing to pool.
-    engine = create_engine(url, poolclass=NullPool)
+    # Parameters by name, which drivers for other databases take too: see `Statement`.
+    engine = create_engine(url, poolclass=NullPool, paramstyle="named")
     pragmas = [
         # First, since switching to WAL may have to wait itself.
         f"busy_timeout={busy_ms}",

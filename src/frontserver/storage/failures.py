@@ -30,6 +30,6 @@ def _hint(error: Exception, text: str) -> str:
         return "free space on the disk of the state directory"
     if "readonly" in text or "unable to open" in text or isinstance(error, OSError):
         return "check that the state directory exists and that this user may write to it"
-    if isinstance(error, IntegrityError):
+    if isinstance(error, IntegrityError | sqlite3.IntegrityError):
         return "somebody else changed the same thing at the same time; try again"
     return "check the disk and the log"

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 
-from sqlalchemy import Row, bindparam, null, select, text, union_all
+from sqlalchemy import bindparam, null, select, text
 
 from frontserver.errors import InputError
 from frontserver.model.routes import Route, RouteKey, RouteKind
@@ -18,6 +18,7 @@ from frontserver.storage.repository import on_conflict, table_of, utc_now, value
 from frontserver.storage.revisions import RevisionRepository
 from frontserver.storage.routes import RouteReader, StoredRoute
 from frontserver.storage.session import Session
+from frontserver.storage.statements import Row, Statement
 from frontserver.storage.tables import RemovedRouteRow, RouteRow, RouteStatusRow
 
 _log = logging.getLogger(__name__)
@@ -29,28 +30,35 @@ _routes = table_of(RouteRow)
 _removed = table_of(RemovedRouteRow)
 _statuses = table_of(RouteStatusRow)
 
-_ALL = select(_routes.c.kind, _routes.c.name, _routes.c.request, _routes.c.revision)
-_CHANGES = union_all(
-    _ALL.where(_routes.c.revision > bindparam("revision")),
+_every = select(_routes.c.kind, _routes.c.name, _routes.c.request, _routes.c.revision)
+_ALL = Statement(_every)
+_CHANGED = Statement(_every.where(_routes.c.revision > bindparam("revision")))
+_GONE = Statement(
     select(_removed.c.kind, _removed.c.name, null(), _removed.c.revision).where(
         _removed.c.revision > bindparam("revision")
-    ),
+    )
 )
-_STATUSES = select(
-    _statuses.c.kind,
-    _statuses.c.name,
-    _statuses.c.state,
-    _statuses.c.revision,
-    _statuses.c.reason,
-).where(_statuses.c.node_id == bindparam("node"))
-_ADD_NODE = text("INSERT INTO nodes (id, name) VALUES (:id, :name) ON CONFLICT DO NOTHING")
+_STATUSES = Statement(
+    select(
+        _statuses.c.kind,
+        _statuses.c.name,
+        _statuses.c.state,
+        _statuses.c.revision,
+        _statuses.c.reason,
+    ).where(_statuses.c.node_id == bindparam("node"))
+)
+_ADD_NODE = Statement(
+    text("INSERT INTO nodes (id, name) VALUES (:id, :name) ON CONFLICT DO NOTHING")
+)
 # A status is stored if its route is there, and replaces the one before.
-_SAVE_STATUS = text(
-    "INSERT INTO route_status (node_id, kind, name, state, reason, revision, updated_at) "  # noqa: S608 - our own names
-    "SELECT :node_id, :kind, :name, :state, :reason, :revision, :updated_at "
-    "WHERE EXISTS (SELECT 1 FROM routes WHERE kind = :kind AND name = :name) "
-    + on_conflict(_statuses, _statuses.c.keys())
-).bindparams(*values_of(_statuses.c))
+_SAVE_STATUS = Statement(
+    text(
+        "INSERT INTO route_status (node_id, kind, name, state, reason, revision, updated_at) "  # noqa: S608 - our own names
+        "SELECT :node_id, :kind, :name, :state, :reason, :revision, :updated_at "
+        "WHERE EXISTS (SELECT 1 FROM routes WHERE kind = :kind AND name = :name) "
+        + on_conflict(_statuses)
+    ).bindparams(*values_of(_statuses.c))
+)
 
 
 class RouteStore:
@@ -99,20 +107,22 @@ class RouteStore:
         def load(session: Session) -> dict[RouteKey, RouteStatus]:
             return {
                 _key(kind, name): RouteStatus(RouteState(state), revision, reason)
-                for kind, name, state, revision, reason in session.run(_STATUSES, {"node": node})
+                for kind, name, state, revision, reason in session.rows(_STATUSES, node=node)
             }
 
         return await self._database.read(load)
 
     def _all(self, session: Session) -> tuple[int, dict[RouteKey, StoredRoute]]:
         revision = RevisionRepository(session).latest()
-        return revision, self._decoded(session.run(_ALL))
+        return revision, self._decoded(session.rows(_ALL))
 
     def _changes(self, after: int, session: Session) -> tuple[int, dict[RouteKey, StoredRoute]]:
         revision = RevisionRepository(session).latest()
-        return revision, self._decoded(session.run(_CHANGES, {"revision": after}))
+        rows = [*session.rows(_CHANGED, revision=after), *session.rows(_GONE, revision=after)]
+        return revision, self._decoded(rows)
 
-    def _decoded(self, rows: Iterable[_ChangedRow]) -> dict[RouteKey, StoredRoute]:
+    def _decoded(self, rows: Iterable[Row]) -> dict[RouteKey, StoredRoute]:
+        """By key, of rows with kind, name, request (or nothing if it was removed), revision."""
         return {
             _key(kind, name): StoredRoute(self._route(kind, name, request), revision)
             for kind, name, request, revision in rows
@@ -131,7 +141,7 @@ class RouteStore:
     def _save(
         self, node: str, step: Iterable[tuple[RouteKey, RouteStatus]], session: Session
     ) -> None:
-        session.run(_ADD_NODE, {"id": node, "name": node})
+        session.change(_ADD_NODE, {"id": node, "name": node})
         now = self._clock()
         values = [
             {
@@ -145,11 +155,7 @@ class RouteStore:
             }
             for key, status in step
         ]
-        session.run(_SAVE_STATUS, values)
-
-
-# A row of a changed route: kind, name, the request or nothing if it was removed, revision.
-_ChangedRow = Row[tuple[str, str, str | None, int]]
+        session.change(_SAVE_STATUS, *values)
 
 
 def _key(kind: str, name: str) -> RouteKey:

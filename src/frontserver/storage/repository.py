@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
@@ -12,15 +11,13 @@ from advanced_alchemy.repository import SQLAlchemySyncRepository
 from sqlalchemy import (
     BindParameter,
     Column,
-    Select,
     Table,
-    TextClause,
     bindparam,
-    select,
     text,
 )
 
 from frontserver.storage.session import Session
+from frontserver.storage.statements import Statement
 
 Row = TypeVar("Row", bound=ModelProtocol)
 
@@ -28,26 +25,24 @@ Row = TypeVar("Row", bound=ModelProtocol)
 class Repository(SQLAlchemySyncRepository[Row]):
     """A repository within one transaction of `Database`, which maps the driver's errors.
 
-    What runs for every request is a statement about tables that was made once, so that
-    SQLAlchemy finds it compiled.
+    What runs for every request is a `Statement` about tables, made once.
     """
 
     wrap_exceptions = False
     session: Session
 
     def __init__(self, session: Session) -> None:
-        super().__init__(
-            session=session,
-            # What it would make itself, for each new repository.
-            statement=_select(self.model_type),
+        kind = type(self)
+        if kind not in _PREPARED:
             # Rows are written whole, so there is nothing to read back.
-            auto_refresh=False,
-        )
+            super().__init__(session=session, auto_refresh=False)
+            _PREPARED[kind] = {k: v for k, v in vars(self).items() if k != "session"}
+        vars(self).update(_PREPARED[kind], session=session)
 
-    def upsert_rows(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert rows in one statement; one whose primary key is there already is replaced."""
-        if rows:
-            self.session.run(_upsert(table_of(self.model_type), tuple(rows[0])), rows)
+
+# What advanced-alchemy works out for a repository, by its class: the same each time, and it takes
+# longer than a statement.
+_PREPARED: dict[type[object], dict[str, Any]] = {}
 
 
 def table_of(row: type[ModelProtocol]) -> Table:
@@ -60,28 +55,24 @@ def values_of(columns: Iterable[Column[Any]]) -> list[BindParameter[Any]]:
     return [bindparam(column.name, type_=column.type) for column in columns]
 
 
-def on_conflict(table: Table, columns: Iterable[str]) -> str:
+def upsert(row: type[ModelProtocol]) -> Statement:
+    """Inserts a row; one whose primary key is there already is replaced."""
+    table = table_of(row)
+    columns = table.c.keys()
+    places = ", ".join(f":{name}" for name in columns)
+    insert = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 - our own names
+    return Statement(text(f"{insert} {on_conflict(table)}").bindparams(*values_of(table.c)))
+
+
+def on_conflict(table: Table) -> str:
     """The end of an insert that replaces the row with the same primary key.
 
-    SQLite and PostgreSQL spell it alike. SQLAlchemy's own form exists for each of them apart, and
-    is compiled anew each time that it runs.
+    SQLite and PostgreSQL spell it alike; SQLAlchemy has a form for each of them.
     """
     key = [column.name for column in table.primary_key]
-    changed = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
+    others = [name for name in table.c.keys() if name not in key]  # noqa: SIM118 - not a dict
+    changed = ", ".join(f"{name} = excluded.{name}" for name in others)
     return f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changed}"
-
-
-@functools.cache
-def _select(row: type[Row]) -> Select[tuple[Row]]:
-    return select(row)
-
-
-@functools.cache
-def _upsert(table: Table, columns: tuple[str, ...]) -> TextClause:
-    names, places = ", ".join(columns), ", ".join(f":{name}" for name in columns)
-    insert = f"INSERT INTO {table.name} ({names}) VALUES ({places})"  # noqa: S608 - our own names
-    values = values_of(table.c[name] for name in columns)
-    return text(f"{insert} {on_conflict(table, columns)}").bindparams(*values)
 
 
 def utc_now() -> datetime:

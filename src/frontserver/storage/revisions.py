@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import func, insert, select
 
 from frontserver.storage.repository import Repository, table_of
+from frontserver.storage.statements import Statement
 from frontserver.storage.tables import AuditRow, RevisionRow
 
 
@@ -33,9 +34,9 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     change: Change
 
 
-_LATEST = select(func.max(table_of(RevisionRow).c.number))
-_ADD = insert(table_of(RevisionRow))
-_ADD_AUDIT = insert(table_of(AuditRow))
+_LATEST = Statement(select(func.max(table_of(RevisionRow).c.number)))
+_ADD = Statement(insert(table_of(RevisionRow)))
+_ADD_AUDIT = Statement(insert(table_of(AuditRow)))
 
 
 class RevisionRepository(Repository[RevisionRow]):
@@ -46,7 +47,8 @@ class RevisionRepository(Repository[RevisionRow]):
 
     def latest(self) -> int:
         """The newest revision's number; 0 before the first change."""
-        return self.session.run(_LATEST).scalar() or 0
+        ((number,),) = self.session.rows(_LATEST)
+        return number or 0
 
     def record(self, change: Change, at: datetime) -> int:
         """Number this change. Gap-free, since there is one writing transaction at a time."""
@@ -59,9 +61,10 @@ class RevisionRepository(Repository[RevisionRow]):
             "action": change.action,
             "subject": change.subject,
         }
-        self.session.run(_ADD, revision)
+        self.session.change(_ADD, revision)
         details = msgspec.json.encode(change.details).decode()
-        self.session.run(_ADD_AUDIT, {"revision": number, "details": details, "peer": change.peer})
+        audit = {"revision": number, "details": details, "peer": change.peer}
+        self.session.change(_ADD_AUDIT, audit)
         self.session.latest_revision = number
         return number
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, func, select, tuple_
+from sqlalchemy import and_, bindparam, delete, func, select, tuple_
 
 from frontserver.errors import InputError
 from frontserver.model.names import AgentId
 from frontserver.model.routes import Route, RouteKey, RouteKind
-from frontserver.storage.repository import Repository, table_of
+from frontserver.storage.repository import Repository, table_of, upsert
+from frontserver.storage.statements import Row, Statement
 from frontserver.storage.tables import RemovedRouteRow, RouteRow
 from frontserver.wire.routes import HttpRouteRequest, MongoRouteRequest, http_route, mongo_route
 
@@ -81,19 +81,19 @@ def decode_request(kind: RouteKind, text: str) -> RouteRequest:
 
 _routes = table_of(RouteRow)
 _removed = table_of(RemovedRouteRow)
-_FIND = select(_routes).where(
-    _routes.c.kind == bindparam("kind"), _routes.c.name == bindparam("name")
-)
-_REMOVE = delete(_routes).where(
-    _routes.c.kind == bindparam("kind"), _routes.c.name == bindparam("name")
-)
-_UNBURY = delete(_removed).where(
-    _removed.c.kind == bindparam("kind"), _removed.c.name == bindparam("name")
-)
-_COUNT = select(func.count()).where(_routes.c.agent_id == bindparam("agent_id"))
-_ALL = select(_routes).order_by(_routes.c.kind, _routes.c.name)
-_OF_AGENT = _ALL.where(_routes.c.agent_id == bindparam("agent_id"))
-_FIRST = _ALL.limit(bindparam("limit"))
+_this_route = and_(_routes.c.kind == bindparam("kind"), _routes.c.name == bindparam("name"))
+_this_tombstone = and_(_removed.c.kind == bindparam("kind"), _removed.c.name == bindparam("name"))
+_of_this_agent = _routes.c.agent_id == bindparam("agent_id")
+_ordered = select(_routes).order_by(_routes.c.kind, _routes.c.name)
+
+_FIND = Statement(select(_routes).where(_this_route))
+_PUT = upsert(RouteRow)
+_REMOVE = Statement(delete(_routes).where(_this_route))
+_BURY = upsert(RemovedRouteRow)
+_UNBURY = Statement(delete(_removed).where(_this_tombstone))
+_COUNT = Statement(select(func.count()).select_from(_routes).where(_of_this_agent))
+_OF_AGENT = Statement(_ordered.where(_of_this_agent))
+_FIRST = _ordered.limit(bindparam("limit"))
 _FOLLOWING = _FIRST.where(
     tuple_(_routes.c.kind, _routes.c.name) > tuple_(bindparam("kind"), bindparam("name"))
 )
@@ -107,17 +107,16 @@ class RouteRepository(Repository[RouteRow]):
 
     def find(self, key: RouteKey) -> RouteRecord | None:
         """The route, if there is one."""
-        row = self.session.run(_FIND, _key_values(key)).one_or_none()
-        return None if row is None else _record(row)
+        return next(map(_record, self.session.rows(_FIND, **_key_values(key))), None)
 
     def count_of(self, agent_id: AgentId) -> int:
         """How many routes an agent has."""
-        count: int = self.session.run(_COUNT, {"agent_id": agent_id}).scalar_one()
-        return count
+        ((count,),) = self.session.rows(_COUNT, agent_id=agent_id)
+        return int(count)
 
     def of_agent(self, agent_id: AgentId) -> list[RouteRecord]:
         """An agent's routes by kind and name."""
-        return [_record(row) for row in self.session.run(_OF_AGENT, {"agent_id": agent_id})]
+        return [_record(row) for row in self.session.rows(_OF_AGENT, agent_id=agent_id)]
 
     def page(self, after: RouteKey | None, limit: int) -> tuple[list[RouteRecord], int]:
         """Up to `limit` routes beyond `after`, by kind and name; and how many there are at all."""
@@ -132,33 +131,27 @@ class RouteRepository(Repository[RouteRow]):
         """Store a new route, or replace it; its revision must be recorded already."""
         row = msgspec.structs.asdict(record)
         key = _key_values(row.pop("key"))
-        self.upsert_rows([{**key, **row}])
-        self.session.run(_UNBURY, key)
+        self.session.change(_PUT, {**key, **row})
+        self.session.change(_UNBURY, key)
 
     def remove(self, keys: list[RouteKey], revision: int) -> None:
         """Remove routes at a revision; tombstones remain, for `RouteStore.changes_since`."""
-        if not keys:
-            return
         rows = [_key_values(key) for key in keys]
-        self.session.run(_REMOVE, rows)
-        tombstones = [{**row, "revision": revision} for row in rows]
-        _TombstoneRepository(self.session).upsert_rows(tombstones)
-
-
-class _TombstoneRepository(Repository[RemovedRouteRow]):
-    model_type = RemovedRouteRow
+        self.session.change(_REMOVE, *rows)
+        self.session.change(_BURY, *({**row, "revision": revision} for row in rows))
 
 
 def _key_values(key: RouteKey) -> dict[str, str]:
     return {"kind": key.kind.value, "name": key.name}
 
 
-def _record(row: Row[Any]) -> RouteRecord:
+def _record(row: Row) -> RouteRecord:
+    kind, name, agent_id, request, revision, created_at, updated_at = row
     return RouteRecord(
-        key=RouteKey(RouteKind(row.kind), row.name),
-        agent_id=AgentId(row.agent_id),
-        request=row.request,
-        revision=row.revision,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
+        key=RouteKey(RouteKind(kind), name),
+        agent_id=AgentId(agent_id),
+        request=request,
+        revision=revision,
+        created_at=created_at,
+        updated_at=updated_at,
     )
