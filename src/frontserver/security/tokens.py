@@ -127,7 +127,8 @@ class TokenIssuer:
         if not keys:
             raise ValueError("a token issuer needs a signing key")
         self._newest = keys[0]
-        self._keys = {key.kid: key for key in keys}
+        # Copied for each token: `hmac.digest` would let other threads run first each time.
+        self._keyed = {key.kid: hmac.new(key.secret, digestmod="sha256") for key in keys}
         self._issuer = issuer
         self._audience = audience
         self._ttl = ttl
@@ -170,12 +171,13 @@ class TokenIssuer:
         if parts is None:
             raise ValueError("this isn't a signed token")
         signed, header, payload, signature = parts.groups()
-        key = self._keys.get(msgspec.json.decode(_decoded(header), type=_Header).kid)
-        if key is None:
+        keyed = self._keyed.get(msgspec.json.decode(_decoded(header), type=_Header).kid)
+        if keyed is None:
             raise ValueError("no key of ours has this kid")
-        mac = hmac.digest(key.secret, signed.encode("ascii"), "sha256")
+        mac = keyed.copy()
+        mac.update(signed.encode("ascii"))
         # Compared as text, so that nothing but the one spelling of a signature counts.
-        if not hmac.compare_digest(_encoded(mac), signature):
+        if not hmac.compare_digest(_encoded(mac.digest()), signature):
             raise ValueError("the signature isn't ours")
         return msgspec.json.decode(_decoded(payload), type=_Payload)
 
