@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from frontserver.errors import StorageError
 from frontserver.storage.failures import storage_errors
@@ -75,7 +76,7 @@ class GroupCommit(_Connected):
                 latest = session.latest_revision
                 piece.agents_changed = frozenset(session.agents_changed)
             else:
-                cursor.execute("ROLLBACK TO SAVEPOINT piece")
+                _undo(cursor, piece.error)
             cursor.execute("RELEASE SAVEPOINT piece")
         cursor.close()
 
@@ -102,6 +103,15 @@ def _do(piece: Piece[Any], session: Session, doing: str) -> None:
         piece.error = error
     finally:
         session.close()
+
+
+def _undo(cursor: DBAPICursor, error: BaseException) -> None:
+    try:
+        cursor.execute("ROLLBACK TO SAVEPOINT piece")
+    except Exception as gone:
+        # The savepoint went with its transaction, for the reason that the piece failed for.
+        hint = error.hint if isinstance(error, StorageError) else None
+        raise StorageError(f"the transaction was given up: {error}", hint=hint) from gone
 
 
 def _same(error: StorageError) -> StorageError:

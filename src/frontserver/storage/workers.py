@@ -134,11 +134,12 @@ class Workers:
 
     def _answer(self, pieces: Sequence[Piece[Any]]) -> None:
         changed = frozenset[AgentId]().union(*(piece.agents_changed for piece in pieces))
-        if changed:
-            for listener in self.listeners:
+        try:
+            for listener in self.listeners if changed else ():
                 listener(changed)
-        for piece in pieces:
-            piece.answer()
+        finally:
+            for piece in pieces:
+                piece.answer()
 
 
 def _handled(handler: Handler, pieces: Sequence[Piece[Any]]) -> None:

@@ -147,6 +147,19 @@ async def test_a_transaction_that_the_database_gave_up_fails_all_of_them(
     assert await database.write(number) == 1
 
 
+async def test_they_are_told_why_the_database_gave_up(database: Database) -> None:
+    def out_of_room(session: Session) -> int:
+        session.execute(text("ROLLBACK"))
+        raise StorageError("the disk is full", hint="make room")
+
+    first, failed, last = await gathered(database, number, out_of_room, number)
+    assert str(failed) == "the disk is full (make room)"
+    for answer in (first, last):
+        assert isinstance(answer, StorageError)
+        assert "the disk is full" in answer.message
+        assert answer.hint == "make room"
+
+
 async def test_numbers_follow_another_process_between_commits(
     database: Database, path: Path
 ) -> None:
