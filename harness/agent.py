@@ -132,11 +132,14 @@ class AgentApi:
         subdomain: str,
         target: str | None = None,
         *,
+        path: str | None = None,
         wait: int | None = None,
         **options: Any,
     ) -> httpx.Response:
         """POST /api/proxy/http."""
         body: dict[str, Any] = {"agentId": self.agent_id, "subdomain": subdomain}
+        if path is not None:
+            body["path"] = path
         if target is not None:
             body["targetUrl"] = target
         if options:
@@ -152,18 +155,22 @@ class AgentApi:
             body["options"] = options
         return self.client.post("/api/proxy/mongodb", json=body, headers=_prefer(wait))
 
-    def remove(self, subdomain: str | None = None, kind: str = "http") -> httpx.Response:
+    def remove(
+        self, subdomain: str | None = None, kind: str = "http", *, path: str | None = None
+    ) -> httpx.Response:
         """DELETE /api/proxy."""
         body = {"agentId": self.agent_id, "type": kind}
+        if path is not None:
+            body["path"] = path
         if subdomain is not None:
             body["subdomain"] = subdomain
         return self.client.request("DELETE", "/api/proxy", json=body)
 
     def routes(self) -> dict[str, Any]:
-        """The agent's routes by domain."""
+        """The agent's routes by domain, and the path after it where there is one."""
         answer = self.client.get(f"/api/proxy/agents/{self.agent_id}")
         answer.raise_for_status()
-        return {route["domain"]: route for route in answer.json()["routes"]}
+        return {route["domain"] + route.get("path", ""): route for route in answer.json()["routes"]}
 
     def close(self) -> None:
         """Close its connections."""

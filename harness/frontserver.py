@@ -16,7 +16,7 @@ from harness.errors import HarnessError
 from harness.haproxy import Sockets
 from harness.polling import until
 from harness.ports import free_port
-from harness.processes import Child, alive, kill, processes_of, sweep, tail
+from harness.processes import Child, alive, kill, processes_of, serves, sweep, tail
 
 ADMIN_TOKEN = "an-operator-of-the-harness"  # noqa: S105 - opens nothing outside a test
 APP_DOMAIN = "apps.example.com"
@@ -143,9 +143,9 @@ class FrontServer:
         return master
 
     def haproxy_pids(self) -> tuple[int, ...]:
-        """Every living process of HAProxy that works below the state directory."""
+        """Every living process of HAProxy that serves from below the state directory."""
         own = self._child.pid if self._child is not None else None
-        return tuple(pid for pid in processes_of(self.state_dir) if pid != own)
+        return tuple(pid for pid in processes_of(self.state_dir) if pid != own and serves(pid))
 
     def reload_haproxy(self) -> int:
         """Reload HAProxy behind the control plane's back; the new worker's process id."""

@@ -116,6 +116,11 @@ def processes_of(directory: Path) -> tuple[int, ...]:
     )
 
 
+def serves(pid: int) -> bool:
+    """Whether a HAProxy is there to serve: not one that only checks a configuration (`-c`)."""
+    return b"-c" not in tuple(_command_line(Path("/proc") / str(pid)))
+
+
 def _command_line(entry: Path) -> Iterable[bytes]:
     try:
         return (entry / "cmdline").read_bytes().split(b"\0")

@@ -34,9 +34,11 @@ from frontserver.errors import (
     SettingsError,
 )
 from frontserver.haproxy import binary
+from frontserver.haproxy.canary import Canary, Verdicts
 from frontserver.haproxy.check import check as haproxy_check
 from frontserver.haproxy.locks import ControllerLock
 from frontserver.haproxy.master import MasterClient
+from frontserver.haproxy.probe import Prober
 from frontserver.haproxy.process import EmbeddedHaproxy, ExternalHaproxy, HaproxyProcess
 from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.model.routes import RouteKey
@@ -270,6 +272,7 @@ async def make_services(settings: Settings, database: Database, publisher: Publi
         connection_port=settings.connection_port,
         policy=target_policy(settings),
         reserved=settings.reserved_subdomains,
+        most_profiles=settings.profiles_per_agent,
     )
     agents = AgentService(
         database,
@@ -439,6 +442,8 @@ def make_backend(settings: Settings, process: HaproxyProcess) -> Backend:
     """The backend that the operator chose."""
     if settings.backend == "memory":
         return MemoryBackend()
+    program = own_program(settings)
+    verdicts = Verdicts(settings.state_dir / "haproxy-trials.json")
     return FileBackend(
         renderer=Renderer(Templates(settings.template_dir)),
         generations=Generations(settings.config_dir),
@@ -446,18 +451,27 @@ def make_backend(settings: Settings, process: HaproxyProcess) -> Backend:
         runtime=RuntimeClient(settings.runtime_socket, master=settings.master_socket),
         master=MasterClient(settings.master_socket),
         check=checker(settings),
+        canary=Canary(program, verdicts) if program else None,
+        prober=Prober(program, verdicts),
     )
 
 
-def checker(settings: Settings) -> Callable[[Path], Awaitable[None]]:
-    """`haproxy -c` by the binary at hand.
+def own_program(settings: Settings) -> Path | None:
+    """The HAProxy program that configurations and profiles may be tried with.
 
     A HAProxy of somebody else's may be of another version, or in another container: without a
     binary of its own named, its reload is the only judge.
     """
     if settings.haproxy == "external" and settings.haproxy_bin is None:
+        return None
+    return binary.find(settings.haproxy_bin)
+
+
+def checker(settings: Settings) -> Callable[[Path], Awaitable[None]]:
+    """`haproxy -c` by the binary at hand, if there is one."""
+    program = own_program(settings)
+    if program is None:
         return _unchecked
-    program = binary.find(settings.haproxy_bin)
 
     async def run(path: Path) -> None:
         await haproxy_check(program, path)

@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     installation: str = "frontserver"
     key_type: Literal["rsa", "ec"] = "rsa"
     reserved_subdomains: frozenset[str] = frozenset()
+    profiles_per_agent: int = 20
     hard_stop_after: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -221,6 +222,12 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not text.isdigit() or not text.isascii() or int(text) > 10_000:
+        raise ValueError(f"{text!r} is not a number from 0 to 10000")
+    return int(text)
+
+
 def _networks(text: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part.strip())) for part in text.split(","))
 
@@ -312,6 +319,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "installation": _installation,
     "key_type": _choice("rsa", "ec"),
     "reserved_subdomains": _labels,
+    "profiles_per_agent": _count,
     "hard_stop_after": _haproxy_time,
     "log_level": _choice("debug", "info", "warning", "error"),
 }

@@ -76,10 +76,14 @@ class Client:
         target_url: str | None = None,
         options: HttpChoices | None = None,
         *,
+        path: str | None = None,
         wait: float | None = None,
     ) -> HttpRouteAnswer:
-        """Add or update `subdomain.APP_DOMAIN`; the server waits up to `wait` s for `active`."""
-        return self._drive(self.session.add_http(subdomain, target_url, options, wait))
+        """Add or update `subdomain.APP_DOMAIN`, or what of it is below `path`.
+
+        The server waits up to `wait` s for `active`.
+        """
+        return self._drive(self.session.add_http(subdomain, target_url, options, wait, path))
 
     def add_mongodb(
         self,
@@ -106,9 +110,14 @@ class Client:
         self,
         subdomain: str | None = None,
         type: RouteType = "http",  # noqa: A002 - the API's own name for it
+        *,
+        path: str | None = None,
     ) -> Acknowledgement:
-        """Remove an HTTP route by its subdomain, or (`type="mongodb"`) the MongoDB route."""
-        return self._drive(self.session.remove(subdomain, type))
+        """Remove an HTTP route by subdomain and path, or (`type="mongodb"`) the MongoDB route.
+
+        Other paths of the subdomain stay.
+        """
+        return self._drive(self.session.remove(subdomain, type, path))
 
     def config(self) -> AgentConfig:
         """Domains, the current certificate and mongod's TLS settings."""
@@ -210,10 +219,11 @@ class AsyncClient:
         target_url: str | None = None,
         options: HttpChoices | None = None,
         *,
+        path: str | None = None,
         wait: float | None = None,
     ) -> HttpRouteAnswer:
         """See `Client.add_http`."""
-        return await self._drive(self.session.add_http(subdomain, target_url, options, wait))
+        return await self._drive(self.session.add_http(subdomain, target_url, options, wait, path))
 
     async def add_mongodb(
         self,
@@ -240,9 +250,11 @@ class AsyncClient:
         self,
         subdomain: str | None = None,
         type: RouteType = "http",  # noqa: A002 - the API's own name for it
+        *,
+        path: str | None = None,
     ) -> Acknowledgement:
         """See `Client.remove`."""
-        return await self._drive(self.session.remove(subdomain, type))
+        return await self._drive(self.session.remove(subdomain, type, path))
 
     async def config(self) -> AgentConfig:
         """See `Client.config`."""

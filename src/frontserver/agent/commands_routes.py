@@ -21,6 +21,9 @@ _WAIT = click.option(
     metavar="SECONDS",
     help="Wait until the route carries traffic; exit 3 if it doesn't in time.",
 )
+_PATH = click.option(
+    "--path", metavar="PATH", help="Where the route begins below its domain. Default: /."
+)
 
 
 @click.command()
@@ -55,11 +58,13 @@ def http() -> None:
 @http.command("add")
 @click.argument("subdomain")
 @click.argument("target", required=False)
+@_PATH
 @click.option("--check", is_flag=True, help="Check the target; without a path, that it connects.")
 @click.option("--check-path", metavar="PATH", help="Check the target by requesting this path.")
 @click.option("--balance", type=click.Choice([choice.value for choice in Balance]))
 @click.option("--sticky", is_flag=True, help="Keep a visitor on one target by a cookie.")
 @click.option("--redirect-https", is_flag=True, help="Answer plain HTTP with a redirect.")
+@click.option("--maintenance", is_flag=True, help="Tell visitors to come back later.")
 @click.option(
     "--option",
     "extra",
@@ -80,6 +85,7 @@ def add_http(
     /,
     subdomain: str,
     target: str | None,
+    path: str | None,
     extra: tuple[str, ...],
     options_file: Path | None,
     wait: float | None,
@@ -88,9 +94,9 @@ def add_http(
     """Route SUBDOMAIN to TARGET (http://HOST:PORT); an existing route of yours is updated."""
     options = _options(options_file, extra, **flags)
     with app.client() as client:
-        answer = client.add_http(subdomain, target, options or None, wait=wait)
+        answer = client.add_http(subdomain, target, options or None, path=path, wait=wait)
         answer = _settled(client, answer, wait)
-    app.show(f"{answer.domain} → {answer.target_url}: {_state(answer.route)}", answer)
+    app.show(f"{_place(answer.route)} → {answer.target_url}: {_state(answer.route)}", answer)
 
 
 @click.group("mongodb")
@@ -124,8 +130,8 @@ def list_routes(app: App) -> None:
     with app.client() as client:
         answer = client.routes()
     rows = [
-        (route.domain, route.type, _target(route), _state(route))
-        for route in sorted(answer.routes, key=lambda route: (route.type, route.domain))
+        (_place(route), route.type, _target(route), _state(route))
+        for route in sorted(answer.routes, key=lambda route: (route.type, _place(route)))
     ]
     app.show(_table(("DOMAIN", "TYPE", "TARGET", "STATUS"), rows) if rows else "no routes", answer)
 
@@ -133,14 +139,17 @@ def list_routes(app: App) -> None:
 @click.command()
 @click.argument("subdomain", required=False)
 @click.option("--mongodb", is_flag=True, help="Remove the MongoDB route.")
+@_PATH
 @shared_options
 @click.pass_obj
-def remove(app: App, subdomain: str | None, mongodb: bool) -> None:
-    """Remove the HTTP route of SUBDOMAIN, or the MongoDB route."""
+def remove(app: App, subdomain: str | None, mongodb: bool, path: str | None) -> None:
+    """Remove the HTTP route of SUBDOMAIN (its other paths stay), or the MongoDB route."""
     if mongodb == (subdomain is not None):
         raise click.UsageError("give a SUBDOMAIN or --mongodb, one of them")
+    if mongodb and path is not None:
+        raise click.UsageError("--path is for HTTP routes")
     with app.client() as client:
-        answer = client.remove(subdomain, "mongodb" if mongodb else "http")
+        answer = client.remove(subdomain, "mongodb" if mongodb else "http", path=path)
     app.show(answer.message, answer)
 
 
@@ -160,6 +169,7 @@ def _options(
     balance: str | None,
     sticky: bool,
     redirect_https: bool,
+    maintenance: bool,
 ) -> dict[str, Any]:
     """The file's members, then the flags, then each `--option`. Raises click's usage errors."""
     options = _from_file(file)
@@ -173,6 +183,8 @@ def _options(
         options.setdefault("sticky", True)
     if redirect_https:
         options["redirectHttps"] = True
+    if maintenance:
+        options["maintenance"] = True
     for item in extra:
         name, separator, value = item.partition("=")
         if not separator or not name:
@@ -208,6 +220,10 @@ def _set(options: dict[str, Any], path: str, value: object) -> None:
         options[name] = dict(inner) if isinstance(inner, dict) else {}
         options = options[name]
     options[last] = value
+
+
+def _place(route: RouteView) -> str:
+    return route.domain + (route.path or "")
 
 
 def _target(route: RouteView) -> str:

@@ -156,10 +156,12 @@ class Session:
         target_url: str | None,
         options: HttpChoices | None,
         wait: float | None,
+        path: str | None = None,
     ) -> Steps[HttpRouteAnswer]:
         body = {
             "agentId": self.agent_id,
             "subdomain": subdomain,
+            "path": path,
             "targetUrl": target_url,
             "options": options,
         }
@@ -188,9 +190,9 @@ class Session:
         def note(answer: Answer) -> Published:
             result = read(answer)
             location = answer.headers.get("location")
-            self._locations.pop(result.domain, None)
+            self._locations.pop(_place(result.route), None)
             if answer.status == 202 and location:
-                self._locations[result.domain] = location
+                self._locations[_place(result.route)] = location
             return result
 
         present = {name: value for name, value in body.items() if value is not None}
@@ -211,11 +213,18 @@ class Session:
             found = [*found, *page.routes]
         return msgspec.structs.replace(page, routes=found, next=None)
 
-    def remove(self, subdomain: str | None, type: RouteType) -> Steps[Acknowledgement]:  # noqa: A002
+    def remove(
+        self,
+        subdomain: str | None,
+        type: RouteType,  # noqa: A002 - the API's own name for it
+        path: str | None = None,
+    ) -> Steps[Acknowledgement]:
         # The API takes a body too, but some proxies drop the body of a DELETE.
         query: dict[str, str] = {"agentId": self.agent_id, "type": type}
         if subdomain is not None:
             query["subdomain"] = subdomain
+        if path is not None:
+            query["path"] = path
         call = Call(
             "DELETE",
             f"api/proxy?{urlencode(query)}",
@@ -234,7 +243,7 @@ class Session:
             left = deadline - self._clock()
             if left <= 0:
                 raise NotActiveError(
-                    f"{view.domain} is stored, and still pending after {seconds:g} s"
+                    f"{_place(view)} is stored, and still pending after {seconds:g} s"
                     + (f": {view.reason}" if view.reason else ""),
                     status=view.status,
                     hint="the front server goes on trying; look again with `routes`",
@@ -244,13 +253,13 @@ class Session:
             view = yield from self._look(view)
         if view.status == "failed":
             raise NotActiveError(
-                f"{view.domain} failed: {view.reason or 'no reason given'}", status=view.status
+                f"{_place(view)} failed: {view.reason or 'no reason given'}", status=view.status
             )
-        self._locations.pop(view.domain, None)
+        self._locations.pop(_place(view), None)
         return view
 
     def _look(self, view: RouteView) -> Steps[RouteView]:
-        location = self._locations.get(view.domain)
+        location = self._locations.get(_place(view))
         if location is None:
             listed = yield from self.routes()
             return _one_of(listed.routes, view)
@@ -341,8 +350,13 @@ def _members(body: msgspec.Struct) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
 
 
+def _place(route: RouteView) -> str:
+    """The domain, and the path below it where the route begins at one."""
+    return route.domain + (route.path or "")
+
+
 def _one_of(routes: list[RouteView], wanted: RouteView) -> RouteView:
     for route in routes:
-        if (route.type, route.domain) == (wanted.type, wanted.domain):
+        if (route.type, _place(route)) == (wanted.type, _place(wanted)):
             return route
-    raise NotActiveError(f"{wanted.domain} was removed meanwhile", status="removed")
+    raise NotActiveError(f"{_place(wanted)} was removed meanwhile", status="removed")

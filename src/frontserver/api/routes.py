@@ -8,14 +8,14 @@ from urllib.parse import quote
 from litestar import Controller, Response, delete, get, post
 from litestar.datastructures import CacheControlHeader
 from litestar.params import FromPath, JSONBody, QueryParameter
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from frontserver.api.dependencies import Call, Caller, OwnAgent, RouteCall, Routes
 from frontserver.api.documentation import answers, described
 from frontserver.api.examples import routes as examples
 from frontserver.api.preferences import Wait
 from frontserver.errors import InputError, NotFoundError
-from frontserver.model.names import AgentId, Subdomain
+from frontserver.model.names import AgentId, PathPrefix, Subdomain
 from frontserver.model.routes import RouteKey, RouteKind
 from frontserver.model.status import RouteState, RouteStatus
 from frontserver.services.routes import Published
@@ -78,6 +78,7 @@ class RouteController(Controller):
             agent_id=done.view.agent_id,
             subdomain=done.view.subdomain or "",
             domain=done.view.domain,
+            path=done.view.path or UNSET,
             target_url=done.view.target_url or "",
             status=done.status.state,
             reason=done.status.reason or UNSET,
@@ -178,9 +179,12 @@ class RouteController(Controller):
         name: FromPath[str],
         principal: Caller,
         routes: Routes,
+        path: Annotated[
+            str, QueryParameter(description="Where an HTTP route begins below its domain.")
+        ] = "/",
     ) -> RouteAnswer:
         """One route by its type (`http`, `mongodb`) and its subdomain or agent: for polling."""
-        view = await routes.show(_route_key(type, name))
+        view = await routes.show(_route_key(type, name, path))
         principal.require_agent(AgentId(view.agent_id))
         return RouteAnswer(status=view.status, reason=view.reason or UNSET, route=view)
 
@@ -204,12 +208,13 @@ class RouteController(Controller):
         agent_id: Annotated[str | None, QueryParameter(name="agentId")] = None,
         subdomain: Annotated[str | None, QueryParameter()] = None,
         kind: Annotated[str, QueryParameter(name="type")] = "http",
+        path: Annotated[str | None, QueryParameter()] = None,
     ) -> Response[Acknowledgement]:
         """Remove a route. A body counts alone: query parameters beside it are ignored."""
         if data is None:
             if agent_id is None:
                 raise InputError("agentId", "this field is required")
-            data = RemoveRequest(agent_id=agent_id, subdomain=subdomain, type=kind)
+            data = RemoveRequest(agent_id, subdomain, kind, UNSET if path is None else path)
         status = await call.routes.remove(
             data, call.principal, peer=call.peer, wait=call.wait.seconds
         )
@@ -242,7 +247,8 @@ def _stored(body: A, done: Published, wait: Wait) -> Response[A]:
     A failed route is stored all the same, so it is a success with `status` failed.
     """
     if done.status.state is RouteState.PENDING:
-        location = _location(body.type, done.view.subdomain or done.view.agent_id)
+        view = done.view
+        location = _location(body.type, view.subdomain or view.agent_id, view.path or UNSET)
         return Response(body, status_code=202, headers=wait.headers | location)
     return Response(body, status_code=201 if done.created else 200, headers=wait.headers)
 
@@ -260,32 +266,34 @@ def _removed(request: RemoveRequest, status: RouteStatus, wait: Wait) -> Respons
         status="removed" if status.state is RouteState.ACTIVE else status.state,
         reason=status.reason or UNSET,
     )
-    location = _location(request.type, name or "") if pending else {}
+    location = _location(request.type, name or "", request.path) if pending else {}
     return Response(body, status_code=202 if pending else 200, headers=wait.headers | location)
 
 
-def _location(kind: str, name: str) -> dict[str, str]:
-    return {"Location": f"/api/proxy/routes/{kind}/{quote(name.lower(), safe='')}"}
+def _location(kind: str, name: str, path: str | UnsetType = UNSET) -> dict[str, str]:
+    below = "" if path is UNSET or kind != RouteKind.HTTP else f"?path={quote(path)}"
+    return {"Location": f"/api/proxy/routes/{kind}/{quote(name.lower(), safe='')}{below}"}
 
 
 def _sentence(done: Published) -> str:
     verb = "created" if done.created else "updated"
+    where = done.view.domain + (done.view.path or "")
     match done.status.state:
         case RouteState.ACTIVE:
-            return f"the route {done.view.domain} is {verb} and live"
+            return f"the route {where} is {verb} and live"
         case RouteState.PENDING:
-            return f"the route {done.view.domain} is stored; HAProxy doesn't run it yet"
+            return f"the route {where} is stored; HAProxy doesn't run it yet"
         case RouteState.FAILED:
             reason = done.status.reason or "no reason given"
-            return f"the route {done.view.domain} is stored, but failed: {reason}"
+            return f"the route {where} is stored, but failed: {reason}"
 
 
-def _route_key(kind: str, name: str) -> RouteKey:
+def _route_key(kind: str, name: str, path: str) -> RouteKey:
     """The key that a path names. Raises `NotFoundError` for one that no route can have."""
     try:
         match RouteKind(kind):
             case RouteKind.HTTP:
-                return RouteKey(RouteKind.HTTP, Subdomain(name, reserved=frozenset()))
+                return RouteKey.http(Subdomain(name, reserved=frozenset()), PathPrefix(path))
             case RouteKind.MONGODB:
                 return RouteKey(RouteKind.MONGODB, AgentId(name))
     except (InputError, ValueError) as error:

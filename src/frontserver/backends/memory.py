@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from frontserver.backends.port import State
+from frontserver.backends.port import Leftovers, Look, Prepared, State
 from frontserver.errors import CommandRefusedError, ConfigRejectedError, ProxyUnavailableError
 from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import (
     Action,
     CutServer,
+    DropBackend,
     DropEntry,
+    PutBackend,
     PutCaFile,
     PutCertificate,
     PutEntry,
     PutServer,
     RetireServer,
+    SetServer,
 )
+from frontserver.planning.compiled import Server
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running, RunningServer, materialise
 
@@ -26,7 +31,8 @@ from frontserver.planning.running import Running, RunningServer, materialise
 class MemoryBackend:
     """Obeys the port. Tests may set `down`, and `refuses` to what it should refuse.
 
-    `reloads` lists the reasons of every reload, `performed` every action, in order.
+    `reloads` lists the reasons of every reload, `performed` every action, in order. While
+    `preparing` is an event that isn't set, reloads are being prepared.
     """
 
     def __init__(
@@ -34,6 +40,10 @@ class MemoryBackend:
     ) -> None:
         self.refuses = refuses
         self.down = False
+        self.preparing: asyncio.Event | None = None
+        self.old_workers = Leftovers()
+        # Profiles of which backends can be made at run time.
+        self.growing: frozenset[str] = frozenset()
         self.reloads: list[tuple[ReloadReason, ...]] = []
         self.performed: list[Action] = []
         self.persisted: State | None = None
@@ -44,6 +54,9 @@ class MemoryBackend:
     @property
     def version(self) -> str | None:
         return self._version
+
+    async def leftovers(self) -> Leftovers:
+        return self.old_workers
 
     def on_change(self, callback: Callable[[], None]) -> None:
         self._listeners.append(callback)
@@ -66,6 +79,19 @@ class MemoryBackend:
     async def observe(self) -> Running:
         return self._reach()
 
+    async def look(self, backends: Mapping[str, Sequence[tuple[str, str]]]) -> Look:
+        running = self._reach()
+        return Look(
+            worker=1,
+            servers={backend: running.servers.get(backend, {}) for backend in backends},
+            entries={
+                (name, key): running.maps.get(name, {}).get(key)
+                for pairs in backends.values()
+                for name, key in pairs
+            },
+            counts={name: len(content) for name, content in running.maps.items()},
+        )
+
     async def apply(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
         running = self._reach()
         failed: dict[RouteKey, str] = {}
@@ -87,15 +113,32 @@ class MemoryBackend:
         del steps  # A dictionary is persisted whole.
         self.persisted = state
 
-    async def check(self, state: State) -> None:
+    async def check(self, state: State, changed: Collection[RouteKey] | None = None) -> None:
+        del changed
         for route in state.config.routes.values():
             reason = self.refuses(route)
             if reason is not None and route.key in state.layout.slots:
                 raise ConfigRejectedError(reason)
 
-    async def reload(self, state: State, reasons: Sequence[ReloadReason]) -> None:
+    async def prepare(self, state: State, changed: Collection[RouteKey] | None = None) -> Prepared:
+        await self.check(state, changed)
+        if self.preparing is not None:
+            await self.preparing.wait()
+        return Prepared(state, "")
+
+    async def discard(self, prepared: Prepared) -> None:
+        del prepared  # Nothing was written.
+
+    async def reload(
+        self,
+        state: State,
+        reasons: Sequence[ReloadReason],
+        prepared: Prepared | None = None,
+        changed: Collection[RouteKey] | None = None,
+    ) -> None:
         self._reach()
-        await self.check(state)
+        if prepared is None:
+            await self.check(state, changed)
         self._load(state)
         self.reloads.append(tuple(reasons))
 
@@ -123,10 +166,14 @@ class MemoryBackend:
             raise CommandRefusedError(type(action).__name__, reason)
         self.performed.append(action)
         match action:
+            case PutBackend(backend, _) | DropBackend(backend):
+                return _with_backend(running, backend, isinstance(action, PutBackend))
             case PutServer(backend, server):
-                return _with_server(
-                    running, backend, server.name, RunningServer(server.address, server.port)
-                )
+                return _with_server(running, backend, server.name, _as_running(server))
+            case SetServer(backend, server):
+                if server.name not in running.servers.get(backend, {}):
+                    raise CommandRefusedError("set server", "No such server.")
+                return _with_server(running, backend, server.name, _as_running(server))
             case RetireServer(backend, name) | CutServer(backend, name):
                 return _with_server(running, backend, name, None)
             case PutEntry(name, key, value):
@@ -135,6 +182,18 @@ class MemoryBackend:
                 return _with_entry(running, name, key, None)
             case PutCaFile() | PutCertificate():
                 return running
+
+
+def _as_running(server: Server) -> RunningServer:
+    return RunningServer(server.address, server.port, weight=server.weight)
+
+
+def _with_backend(running: Running, backend: str, there: bool) -> Running:
+    servers = {b: some for b, some in running.servers.items() if b != backend}
+    if there:
+        servers[backend] = {}
+    extra = running.extra | {backend} if there else running.extra - {backend}
+    return msgspec.structs.replace(running, servers=servers, extra=extra)
 
 
 def _with_server(

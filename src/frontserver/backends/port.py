@@ -5,7 +5,7 @@ One caller at a time: the reconciler is the only writer of its HAProxy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -15,7 +15,7 @@ from frontserver.planning.actions import Action
 from frontserver.planning.compiled import CompiledConfig
 from frontserver.planning.layout import Layout
 from frontserver.planning.plan import ReloadReason, RouteSteps
-from frontserver.planning.running import Running
+from frontserver.planning.running import Running, RunningServer
 
 
 class State(msgspec.Struct, frozen=True):
@@ -23,6 +23,33 @@ class State(msgspec.Struct, frozen=True):
 
     config: CompiledConfig
     layout: Layout
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A configuration that HAProxy would load. `token` is the backend's name for it."""
+
+    state: State
+    token: str
+
+
+class Look(msgspec.Struct, frozen=True):
+    """A part of what HAProxy runs, and the worker that said so.
+
+    `entries` holds what was read of (map, key) pairs, `None` for no such key; `counts` how many
+    entries whole maps have, as far as HAProxy tells.
+    """
+
+    worker: int
+    servers: Mapping[str, Mapping[str, RunningServer]]
+    entries: Mapping[tuple[str, str], str | None]
+    counts: Mapping[str, int]
+
+
+class Leftovers(msgspec.Struct, frozen=True):
+    """Workers that live on for their connections: how many, and the bytes of memory they hold."""
+
+    count: int = 0
+    memory: int = 0
 
 
 class Backend(Protocol):
@@ -38,6 +65,10 @@ class Backend(Protocol):
 
     async def observe(self) -> Running:
         """What HAProxy runs now, asked of HAProxy itself."""
+        ...
+
+    async def look(self, backends: Mapping[str, Sequence[tuple[str, str]]]) -> Look:
+        """What HAProxy runs of these backends, and of the (map, key) pairs named beside each."""
         ...
 
     async def apply(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
@@ -59,17 +90,38 @@ class Backend(Protocol):
         """
         ...
 
-    async def check(self, state: State) -> None:
-        """Ask whether HAProxy would load this; changes nothing.
+    async def check(self, state: State, changed: Collection[RouteKey] | None = None) -> None:
+        """Ask whether HAProxy would load this; changes nothing. `changed` as of `prepare`.
 
         Raises `ConfigRejectedError` or `TemplateError`. A reload may still be refused afterwards.
         """
         ...
 
-    async def reload(self, state: State, reasons: Sequence[ReloadReason]) -> None:
+    async def prepare(self, state: State, changed: Collection[RouteKey] | None = None) -> Prepared:
+        """Have a configuration ready to load, found good by HAProxy; changes nothing that runs.
+
+        `changed` names the routes in which it differs from what was persisted last; `None` means
+        that any may. Everything else may be called meanwhile. Raises as `check` does.
+        """
+        ...
+
+    async def discard(self, prepared: Prepared) -> None:
+        """Forget a configuration that won't be loaded."""
+        ...
+
+    async def reload(
+        self,
+        state: State,
+        reasons: Sequence[ReloadReason],
+        prepared: Prepared | None = None,
+        changed: Collection[RouteKey] | None = None,
+    ) -> None:
         """Load a whole configuration without a failed request.
 
-        Raises `ConfigRejectedError` with HAProxy's message; what ran before then still runs.
+        With `prepared`, whatever was done at run time since, and what differs in the routes of
+        `changed`, is added to it: `state` has the same frontends, certificates, profiles and
+        sizes of pools. Raises `ConfigRejectedError` with HAProxy's message; what ran before then
+        still runs.
         """
         ...
 
@@ -84,6 +136,15 @@ class Backend(Protocol):
     @property
     def version(self) -> str | None:
         """HAProxy's version, once it is known."""
+        ...
+
+    @property
+    def growing(self) -> frozenset[str]:
+        """The profiles, by id, of which HAProxy can make backends at run time."""
+        ...
+
+    async def leftovers(self) -> Leftovers:
+        """The workers that reloads replaced and that still serve; none if that can't be told."""
         ...
 
     async def close(self) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from frontserver.errors import ProxyUnavailableError
 from frontserver.haproxy import reads, sockets
-from frontserver.haproxy.commands import Command, encode
+from frontserver.haproxy.commands import encode
 
 WorkerKind = Literal["master", "current", "old", "program"]
 
@@ -83,9 +83,13 @@ class MasterClient:
         """`show info` of the newest worker; raises `ProxyError` if there is none to answer."""
         return reads.parse_info(await self._ask(b"@1 show info\n", self._timeout))
 
-    async def command_old_worker(self, pid: int, command: Command) -> str:
-        """The answer of worker `pid`, or raises `ProxyUnavailableError`."""
-        answer = await self._ask(f"@!{pid} ".encode() + encode(command).data, self._timeout)
+    async def command_old_worker(self, pid: int, *commands: str) -> str:
+        """The answers of worker `pid`, one after the other; or raises `ProxyUnavailableError`.
+
+        All are sent as one line: commands that have no payload, some 12 kB of them at most.
+        """
+        line = ";".join(encode(command).text for command in commands)
+        answer = await self._ask(f"@!{pid} {line}\n".encode(), self._timeout)
         return answer.strip("\n")
 
     async def _ask(self, data: bytes, timeout: float) -> str:  # noqa: ASYNC109

@@ -14,7 +14,23 @@ _TCP_LISTEN = "0A"
 
 def ours(master_socket: Path) -> list[int]:
     """Every process started with `-S MASTER_SOCKET…`: the master, its workers, old ones too."""
-    return [pid for pid in _pids() if _names_socket(pid, str(master_socket))]
+    socket = str(master_socket)
+    return [pid for pid in _pids() if socket in (v.split(",")[0] for v in _values_of(pid, "-S"))]
+
+
+def local_peer(name: str) -> list[int]:
+    """Every process started with `-L NAME`."""
+    return [pid for pid in _pids() if name in _values_of(pid, "-L")]
+
+
+def cpu_seconds(pid: int) -> float:
+    """How long a process has computed so far, all threads together; 0 if it is gone."""
+    try:
+        # The second field, a name in brackets, may hold blanks.
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def listener(port: int) -> str | None:
@@ -29,20 +45,27 @@ def listener(port: int) -> str | None:
     return None
 
 
+def private_memory(pid: int) -> int:
+    """The bytes of memory that a process shares with no other; 0 if that can't be told."""
+    try:
+        _, resident, shared, *_ = (_PROC / str(pid) / "statm").read_text().split()
+    except (OSError, ValueError):
+        return 0
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE")
+
+
 def _pids() -> Iterator[int]:
     yield from (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
 
 
-def _names_socket(pid: int, socket: str) -> bool:
+def _values_of(pid: int, flag: str) -> list[str]:
+    """What follows each `flag` on a process's command line."""
     try:
         words = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
-        return False
+        return []
     arguments = [os.fsdecode(word) for word in words]
-    return any(
-        flag == "-S" and value.split(",")[0] == socket
-        for flag, value in itertools.pairwise(arguments)
-    )
+    return [value for name, value in itertools.pairwise(arguments) if name == flag]
 
 
 def _target(descriptor: Path) -> str:

@@ -13,6 +13,10 @@ import msgspec
 from frontserver.errors import ProxyError
 
 _MAP_LINE = re.compile(r"0x[0-9a-f]+ (\S+)(?: (.*))?")
+_MAP_SIZE = re.compile(r"^-?\d+ \((.+?)\) .*\bentry_cnt=(\d+)", re.MULTILINE)
+# Words up to the first argument, alternative or colon.
+_HELP_LINE = re.compile(r"  ([a-z][a-z-]*(?: +[a-z][a-z0-9-]*)*) *(?=[:<\[{(@]|$)")
+_CONDITION = re.compile(r"^ *- ([a-z]+-removable)\b", re.MULTILINE)
 _CA_FILE = re.compile(r"\*?(.+) - \d+ certificate\(s\)")
 
 # Bits of srv_admin_state: maintenance forced, inherited, by a DNS failure; drain forced, inherited.
@@ -70,6 +74,11 @@ class Sessions(msgspec.Struct, frozen=True):
     current: int
     queued: int
 
+    @property
+    def busy(self) -> bool:
+        """Whether it has a session at all."""
+        return bool(self.current or self.queued)
+
 
 ServerStates = dict[str, dict[str, ServerState]]
 
@@ -106,6 +115,11 @@ def parse_map_value(text: str, key: str) -> str | None:
         if match := found.fullmatch(line):
             return match[1]
     return None
+
+
+def parse_map_sizes(text: str) -> dict[str, int]:
+    """`show map`: how many entries each map has, by the name it is loaded from."""
+    return {match[1]: int(match[2]) for match in _MAP_SIZE.finditer(text)}
 
 
 def parse_server_states(text: str) -> ServerStates:
@@ -160,6 +174,25 @@ def parse_ca_files(text: str) -> list[str]:
     """`show ssl ca-file`: names of CA bundles in memory."""
     matches = (_CA_FILE.fullmatch(line) for line in parse_names(text))
     return [match[1] for match in matches if match]
+
+
+def parse_help(text: str) -> frozenset[str]:
+    """`help`: names of the commands that this socket's level allows, such as `add map`."""
+    matches = (_HELP_LINE.match(line) for line in text.splitlines())
+    return frozenset(" ".join(match[1].split()) for match in matches if match)
+
+
+def parse_wait_conditions(text: str) -> frozenset[str]:
+    """`wait -h`: what can be waited for, such as `srv-removable`."""
+    return frozenset(_CONDITION.findall(text))
+
+
+def parse_backends(text: str) -> list[str]:
+    """`show backend`: names, those made at run time among them."""
+    lines = text.splitlines()
+    if "# name" not in lines:
+        raise _unreadable("show backend", text)
+    return [line for line in lines[lines.index("# name") + 1 :] if line]
 
 
 def _unreadable(command: str, text: str) -> ProxyError:

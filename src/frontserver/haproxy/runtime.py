@@ -51,6 +51,11 @@ class RuntimeClient:
         self._timeout = timeout
         self._lock = asyncio.Lock()
         self._conversation: _Conversation | None = None
+        self._capabilities: Capabilities | None = None
+
+    def capable(self, capabilities: Capabilities) -> None:
+        """Take over what was observed of this HAProxy, instead of what its version tells."""
+        self._capabilities = capabilities
 
     async def run(self, commands: Sequence[Command]) -> list[str]:
         """Send commands and return their answers, in order, stripped of framing.
@@ -69,8 +74,13 @@ class RuntimeClient:
                 if self._master is None or not _refuses(error):
                     raise
                 return [await self._through_master(self._master, one) for one in encoded]
-            _check_sizes(encoded, conversation.capabilities)
+            _check_sizes(encoded, self._capabilities or conversation.capabilities)
             return await self._talk(conversation, encoded)
+
+    @property
+    def worker(self) -> int:
+        """The PID of the worker that answered last; 0 if that isn't known."""
+        return self._conversation.worker if self._conversation else 0
 
     async def capabilities(self) -> Capabilities:
         """Of the worker that answers now; raises `ProxyUnavailableError`, or `ProxyError` < 2.8."""
@@ -97,6 +107,10 @@ class RuntimeClient:
     async def backend_sessions(self, name: str) -> reads.Sessions:
         """Current and queued sessions; `CommandRefusedError` if there is no such backend."""
         return reads.parse_sessions(await self._read(f"show stat {name} 2 -1"))
+
+    async def backend_names(self) -> list[str]:
+        """Names of all backends; raises `CommandRefusedError` if HAProxy doesn't list them."""
+        return reads.parse_backends(await self._read("show backend"))
 
     async def certificates(self) -> list[str]:
         """Names of the certificates in memory."""
@@ -198,6 +212,11 @@ class _Conversation:
             conversation.close()
             raise
         return conversation
+
+    @property
+    def worker(self) -> int:
+        """The PID of the worker at the other end."""
+        return self._info.pid if self._info else 0
 
     @property
     def usable(self) -> bool:

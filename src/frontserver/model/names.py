@@ -15,6 +15,8 @@ from frontserver.errors import InputError
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _HOST_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+_LONGEST_PATH = 128
 _LABEL_RULE = "letters, digits and inner hyphens, at most 63 characters"
 
 # Names with a meaning of their own on the web or in mail and proxy discovery.
@@ -71,6 +73,40 @@ class Subdomain(str):
                 "subdomain", f"{shown(value)} is reserved", hint="choose another subdomain"
             )
         return super().__new__(cls, label)
+
+
+class PathPrefix(str):
+    """Where a route begins below its domain: `/`, or `/` and segments without a `/` at the end.
+
+    Segments hold unreserved characters (RFC 3986 section 2.3) and are told apart by case, so a
+    prefix has one spelling. Raises `InputError`.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, value: str = "/") -> Self:
+        prefix = value if value == "/" else value.removesuffix("/")
+        if len(prefix) > _LONGEST_PATH:
+            raise InputError("path", f"a path has at most {_LONGEST_PATH} characters")
+        if value != "/" and not _PATH_PREFIX.fullmatch(prefix):
+            raise InputError(
+                "path",
+                f"{shown(value)} is not a path that a route can begin at",
+                hint="write /, or something like /api/v2: letters, digits, '-', '.', '_' and '~',"
+                " no empty segment, no query and nothing percent-encoded",
+            )
+        if {".", ".."} & set(prefix.split("/")):
+            raise InputError(
+                "path",
+                f"{shown(value)} has a segment of dots, which clients and origins resolve",
+                hint="name the path that is meant",
+            )
+        return super().__new__(cls, prefix)
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it is all of the domain."""
+        return self == "/"
 
 
 def _a_label(value: str) -> str:

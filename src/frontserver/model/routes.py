@@ -11,7 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from frontserver.errors import InputError
-from frontserver.model.names import AgentId, DomainName, Subdomain, shown
+from frontserver.model.names import AgentId, DomainName, PathPrefix, Subdomain, shown
 from frontserver.model.targets import HostPort, TargetUrl
 
 
@@ -23,10 +23,29 @@ class RouteKind(StrEnum):
 
 
 class RouteKey(msgspec.Struct, frozen=True, order=True):
-    """What identifies a route: its kind and the label below the kind's domain."""
+    """What identifies a route: its kind and its name.
+
+    That is the label below the kind's domain, and for an HTTP route that begins below the root the
+    path after it: `shop`, `shop/api`.
+    """
 
     kind: RouteKind
     name: str
+
+    @classmethod
+    def http(cls, subdomain: Subdomain, path: PathPrefix) -> RouteKey:
+        """The key of an HTTP route."""
+        return cls(RouteKind.HTTP, str(subdomain) if path.is_root else f"{subdomain}{path}")
+
+    @property
+    def label(self) -> str:
+        """The label below the kind's domain."""
+        return self.name.partition("/")[0]
+
+    @property
+    def path(self) -> str:
+        """Where the route begins below its domain; `/` for all of it."""
+        return "/" + self.name.partition("/")[2]
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}"
@@ -160,11 +179,15 @@ def _in_range(field: str, value: int, low: int, high: int) -> None:
 
 
 class Target(msgspec.Struct, frozen=True):
-    """One origin of an HTTP route. Weight is relative, 1 to 256; backups serve when none is up."""
+    """One origin of an HTTP route. Weight is relative, 1 to 256; backups serve when none is up.
+
+    One that drains gets no new visitors: only those whose cookie names it come back.
+    """
 
     url: TargetUrl
     weight: int = 100
     backup: bool = False
+    drain: bool = False
 
     def __post_init__(self) -> None:
         _in_range("weight", self.weight, 1, 256)
@@ -206,12 +229,16 @@ class CookieName(str):
 
 
 class HttpRoute(msgspec.Struct, frozen=True):
-    """`subdomain.APP_DOMAIN` → its targets, as its owner wants it."""
+    """`subdomain.APP_DOMAIN`, from `path` on → its targets, as its owner wants it.
+
+    Under `maintenance` visitors are told to come back later, and no target hears of them.
+    """
 
     agent_id: AgentId
     subdomain: Subdomain
     domain: DomainName
     targets: tuple[Target, ...]
+    path: PathPrefix = PathPrefix("/")
     use_tls: bool = True
     redirect_https: bool = False
     check: HealthCheck | None = None
@@ -223,6 +250,7 @@ class HttpRoute(msgspec.Struct, frozen=True):
     max_connections: int | None = None
     host_header: HostHeader | DomainName = HostHeader.PRESERVE
     origin_tls: OriginTls = OriginTls()
+    maintenance: bool = False
 
     def __post_init__(self) -> None:
         if not self.targets:
@@ -257,7 +285,7 @@ class HttpRoute(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> RouteKey:
-        return RouteKey(RouteKind.HTTP, self.subdomain)
+        return RouteKey.http(self.subdomain, self.path)
 
 
 class MongoRoute(msgspec.Struct, frozen=True):

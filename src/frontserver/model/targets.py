@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self
 
@@ -41,7 +41,7 @@ class HostPort(msgspec.Struct, frozen=True):
         return f"{host}:{self.port}"
 
 
-@functools.lru_cache(maxsize=4096)
+@lru_cache(maxsize=65_536)
 def _as_address(host: str) -> IPAddress | None:
     """Remembered, since one route asks for the same address many times."""
     try:

@@ -10,8 +10,28 @@ import msgspec
 from frontserver.planning.compiled import CaFile, Certificate, Server
 
 
+class PutBackend(msgspec.Struct, frozen=True, tag=True):
+    """Make an empty backend of a profile, where HAProxy can at run time."""
+
+    backend: str
+    profile: str
+
+
+class DropBackend(msgspec.Struct, frozen=True, tag=True):
+    """Take away a backend that is empty and idle."""
+
+    backend: str
+
+
 class PutServer(msgspec.Struct, frozen=True, tag=True):
     """Add a server to a backend, or correct the one of this name, and put it in service."""
+
+    backend: str
+    server: Server
+
+
+class SetServer(msgspec.Struct, frozen=True, tag=True):
+    """Give the server of this name its weight, where it is; its streams don't notice."""
 
     backend: str
     server: Server
@@ -58,4 +78,15 @@ class PutCertificate(msgspec.Struct, frozen=True, tag=True):
     certificate: Certificate
 
 
-Action = PutServer | RetireServer | CutServer | PutEntry | DropEntry | PutCaFile | PutCertificate
+Action = (
+    PutBackend
+    | DropBackend
+    | PutServer
+    | SetServer
+    | RetireServer
+    | CutServer
+    | PutEntry
+    | DropEntry
+    | PutCaFile
+    | PutCertificate
+)

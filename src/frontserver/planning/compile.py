@@ -18,6 +18,8 @@ from frontserver.model.targets import HostPort
 from frontserver.planning.compiled import (
     FLAGS,
     HOSTS,
+    MAINTENANCE,
+    PATHS,
     PLAIN_ONLY,
     REDIRECT_HTTPS,
     SNI,
@@ -28,7 +30,6 @@ from frontserver.planning.compiled import (
     CaFile,
     CheckTiming,
     CompiledRoute,
-    MapEntry,
     Profile,
     Server,
     ServerTls,
@@ -97,16 +98,16 @@ def _compile_mongo(route: MongoRoute, addresses: Mapping[str, str]) -> CompiledR
 
 def _compile_http(route: HttpRoute, addresses: Mapping[str, str]) -> CompiledRoute:
     ca = _ca_file(route)
-    servers = {
-        server.name: server
-        for server in (_server(route, target, ca, addresses) for target in route.targets)
-    }
+    servers: dict[str, Server] = {}
+    for server in (_server(route, target, ca, addresses) for target in route.targets):
+        same = servers.get(server.name)
+        if same is None or same.weight < server.weight:
+            servers[server.name] = server
     return CompiledRoute(
         key=route.key,
-        profile=_profile(route),
+        profile=profile_of(route),
         servers=tuple(servers[name] for name in sorted(servers)),
-        routing=((HOSTS, route.domain),),
-        flags=_flags(route),
+        routing=(_entry(route),),
         values=tuple(sorted(_values(route))),
         ca_files=(ca,) if ca else (),
     )
@@ -116,7 +117,13 @@ def _address(origin: HostPort, addresses: Mapping[str, str]) -> str:
     return origin.host if origin.address else addresses[origin.host]
 
 
-def _profile(route: HttpRoute) -> Profile:
+def _entry(route: HttpRoute) -> tuple[str, str]:
+    # The `/` at the end keeps /apix out of /api, since beginnings are compared.
+    return (HOSTS, route.domain) if route.path.is_root else (PATHS, f"{route.domain}{route.path}/")
+
+
+def profile_of(route: HttpRoute) -> Profile:
+    """The structure of a route's rules."""
     check = route.check
     return Profile(
         mode="http",
@@ -142,7 +149,7 @@ def _server(
     return Server(
         address=address,
         port=target.url.origin.port,
-        weight=target.weight,
+        weight=0 if target.drain else target.weight,
         backup=target.backup,
         maxconn=route.max_connections,
         # The origin's own identity, so that a changed weight doesn't lose its clients.
@@ -172,13 +179,15 @@ def _ca_file(route: HttpRoute) -> CaFile | None:
     return CaFile(name=f"certs/ca-{digest(pem)}.pem", pem=pem)
 
 
-def _flags(route: HttpRoute) -> tuple[MapEntry, ...]:
+def _flags(route: HttpRoute) -> str:
     words = ""
     if route.redirect_https:
         words += REDIRECT_HTTPS
     if not route.use_tls:
         words += PLAIN_ONLY
-    return (MapEntry(FLAGS, route.domain, words),) if words else ()
+    if route.maintenance:
+        words += MAINTENANCE
+    return words
 
 
 def _values(route: HttpRoute) -> list[SlotValue]:
@@ -186,12 +195,16 @@ def _values(route: HttpRoute) -> list[SlotValue]:
         *_header_values("req", route.request_headers),
         *_header_values("res", route.response_headers),
     ]
+    if flags := _flags(route):
+        values.append(SlotValue(FLAGS, "", flags))
     if route.timeouts.server_ms is not None:
         values.append(SlotValue(TIMEOUT_SERVER, "", str(route.timeouts.server_ms)))
     if route.timeouts.tunnel_ms is not None:
         values.append(SlotValue(TIMEOUT_TUNNEL, "", str(route.timeouts.tunnel_ms)))
     if route.host_header != HostHeader.PRESERVE:
         values.append(SlotValue(VALUES, "/host", _sent_host(route)))
+    if route.sticky and not route.path.is_root:
+        values.append(SlotValue(VALUES, "/cookie-path", route.path))
     if route.check and route.check.path:
         values.append(SlotValue(VALUES, "/check-path", route.check.path))
         values.append(SlotValue(VALUES, "/check-host", route.check.host or _sent_host(route)))

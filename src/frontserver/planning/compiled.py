@@ -18,22 +18,25 @@ from frontserver.model.targets import HostPort
 
 # Names of map files, as written in the configuration: HAProxy's runtime API knows them so.
 HOSTS = "maps/hosts.map"
+PATHS = "maps/paths.map"
 SNI = "maps/sni.map"
 FLAGS = "maps/flags.map"
 VALUES = "maps/values.map"
 TIMEOUT_SERVER = "maps/timeout_server.map"
 TIMEOUT_TUNNEL = "maps/timeout_tunnel.map"
-MAPS = (HOSTS, SNI, FLAGS, VALUES, TIMEOUT_SERVER, TIMEOUT_TUNNEL)
+MAPS = (HOSTS, PATHS, SNI, FLAGS, VALUES, TIMEOUT_SERVER, TIMEOUT_TUNNEL)
 
 # Maps whose values name a backend: an entry there is what makes a route reachable.
-ROUTING = (HOSTS, SNI)
+ROUTING = (HOSTS, PATHS, SNI)
 
 SYSTEM_CA = "certs/system-ca.pem"
 HTTPS_CERTIFICATE = "certs/https.pem"
 
-# Words in a FLAGS value, each between commas so that one can't be part of another.
+# Words in a FLAGS value, each between commas so that one can't be part of another. Its keys are
+# backends, so that routes of one domain each have their own.
 REDIRECT_HTTPS = ",redirect-https,"
 PLAIN_ONLY = ",plain-only,"
+MAINTENANCE = ",maintenance,"
 
 
 def digest(value: object, length: int = 12) -> str:
@@ -90,7 +93,11 @@ class ServerTls(msgspec.Struct, frozen=True):
 
 
 class Server(msgspec.Struct, frozen=True):
-    """One `server` line. Equal content has an equal name, so a change is another server."""
+    """One `server` line. Equal content has an equal name, so a change is another server.
+
+    The weight doesn't count: it is changed in place. With 0 the server drains: it is given no new
+    visitor, while those whose cookie names it stay.
+    """
 
     address: str
     port: int
@@ -103,13 +110,13 @@ class Server(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """`t` and a hash of the content."""
+        """`t` and a hash of the content but the weight."""
         return _server_name(self)
 
 
 @lru_cache(maxsize=131_072)
 def _server_name(server: Server) -> str:
-    return "t" + digest(server)
+    return "t" + digest(msgspec.structs.replace(server, weight=100))
 
 
 class CaFile(msgspec.Struct, frozen=True):
@@ -152,7 +159,6 @@ class CompiledRoute(msgspec.Struct, frozen=True):
     profile: Profile
     servers: tuple[Server, ...]
     routing: tuple[tuple[str, str], ...]
-    flags: tuple[MapEntry, ...] = ()
     values: tuple[SlotValue, ...] = ()
     ca_files: tuple[CaFile, ...] = ()
 

@@ -35,17 +35,20 @@ class Changes(msgspec.Struct, frozen=True):
 def diff(
     old: CompiledConfig, new: CompiledConfig, keys: Iterable[RouteKey] | None = None
 ) -> Changes:
-    """The changes that lead from `old` to `new`, routes in the order of their keys.
+    """The changes that lead from `old` to `new`: removals first, routes in the order of their keys.
+
+    So a path that its owner gave up is gone before the domain is another agent's.
 
     `keys` names the routes that may differ, so that the cost follows the change; without it
     every route is compared.
     """
     candidates = set(old.routes) | set(new.routes) if keys is None else set(keys)
-    routes = tuple(
+    changed = [
         RouteChange(key, before, after)
         for key in sorted(candidates)
         if (before := old.routes.get(key)) != (after := new.routes.get(key))
-    )
+    ]
+    routes = tuple(sorted(changed, key=lambda change: change.new is not None))
     before_names = {certificate.name for certificate in old.certificates}
     return Changes(
         routes=routes,

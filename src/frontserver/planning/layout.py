@@ -1,7 +1,9 @@
 """Which backend each route occupies.
 
 A profile in use has a pool of static backends, its slots; HAProxy loaded them empty, so a route
-takes one without a reload. Slot 17 of profile `p1f…` is the backend `p1f….17`.
+takes one without a reload. Slot 17 of profile `p1f…` is the backend `p1f….17`. Where HAProxy can
+make backends at run time, a pool that ran dry grows by extra slots, which the next reload makes
+ordinary ones.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from frontserver.planning.compiled import Profile
 HANDFUL = 4
 SPARE_SHARE = 0.25
 LOW_WATER_SHARE = 0.2
+# A pool that is used up soon after it was filled gets so many times the room it had, up to a bound.
+HOT_GROWTH = 4
+HOT_SPARE = 2048
 
 # One spelling a slot: `p1f….07` is no backend of ours.
 _BACKEND = re.compile(r"(?P<profile>[^.]+)\.(?P<slot>0|[1-9][0-9]{0,8})")
@@ -39,17 +44,28 @@ class PoolPolicy(msgspec.Struct, frozen=True):
             return used
         return used + max(HANDFUL, ceil(used * SPARE_SHARE))
 
-    def is_low(self, pool: Pool) -> bool:
+    def wanted_when_hot(self, pool: Pool, demand: int) -> int:
+        """Likewise for a pool that was used up soon after it had been filled."""
+        used = pool.used + demand
+        if used < HANDFUL:
+            return self.wanted(pool.profile, used)
+        room = min(HOT_SPARE, HOT_GROWTH * max(pool.room, HANDFUL))
+        return max(self.wanted(pool.profile, used), used + room)
+
+    def is_low(self, pool: Pool, *, hot: bool = False) -> bool:
         """Whether the pool should be refilled before it runs dry."""
         wanted = self.wanted(pool.profile, pool.used) - pool.used
+        if hot:
+            wanted = max(wanted, pool.room)
         return wanted > 0 and pool.spare <= wanted * LOW_WATER_SHARE
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """The slots 0 to `size - 1` of a profile as HAProxy has loaded them.
+    """The slots 0 to `size - 1` of a profile as HAProxy has loaded them, and `extra` ones.
 
     Slots from `fresh` on were never used; `returned` were, and are free again; `resting` are
-    out of use until their backend is seen idle or HAProxy reloads.
+    out of use until their backend is seen idle or HAProxy reloads. `room` is how many were free
+    when the pool was loaded, as far as that is known.
     """
 
     profile: Profile
@@ -57,6 +73,8 @@ class Pool(msgspec.Struct, frozen=True):
     fresh: int = 0
     returned: tuple[int, ...] = ()
     resting: frozenset[int] = frozenset()
+    room: int = 0
+    extra: frozenset[int] = frozenset()
 
     @property
     def spare(self) -> int:
@@ -64,31 +82,52 @@ class Pool(msgspec.Struct, frozen=True):
 
     @property
     def used(self) -> int:
-        return self.fresh - len(self.returned) - len(self.resting)
+        return self.fresh + len(self.extra) - len(self.returned) - len(self.resting)
+
+    @property
+    def end(self) -> int:
+        """The number after the last slot."""
+        return max(self.size, max(self.extra, default=-1) + 1)
 
     def take(self) -> tuple[Pool, int]:
-        """A free slot, never-used ones first, then the one that rested longest."""
+        """A free slot, never-used ones first, then the one that rested longest, then an extra."""
         if self.fresh < self.size:
             return msgspec.structs.replace(self, fresh=self.fresh + 1), self.fresh
-        slot, *rest = self.returned
-        return msgspec.structs.replace(self, returned=tuple(rest)), slot
+        if self.returned:
+            slot, *rest = self.returned
+            return msgspec.structs.replace(self, returned=tuple(rest)), slot
+        return msgspec.structs.replace(self, extra=self.extra | {self.end}), self.end
 
     def rest(self, slot: int) -> Pool:
         """The slot is empty but may still have a stream: don't hand it out."""
         return msgspec.structs.replace(self, resting=self.resting | {slot})
 
     def give_back(self, slot: int) -> Pool:
-        """The slot was seen idle: it may serve another route."""
+        """The slot was seen idle: it may serve another route; an extra one was taken away."""
+        if slot in self.extra:
+            return msgspec.structs.replace(
+                self, resting=self.resting - {slot}, extra=self.extra - {slot}
+            )
         return msgspec.structs.replace(
             self, resting=self.resting - {slot}, returned=(*self.returned, slot)
         )
 
     def reloaded(self, size: int) -> Pool:
-        """After a reload: `size` slots, and none has a past."""
-        returned = (*self.returned, *sorted(self.resting))
-        return msgspec.structs.replace(
-            self, size=max(size, self.fresh), returned=returned, resting=frozenset()
+        """After a reload: `size` slots, and none has a past or is extra."""
+        fresh = self.end if self.extra else self.fresh
+        unused = (slot for slot in range(self.fresh, fresh) if slot not in self.extra)
+        return Pool(
+            self.profile,
+            size=max(size, fresh),
+            fresh=fresh,
+            returned=(*self.returned, *sorted(self.resting), *unused),
         )
+
+    def with_room_for(self, demand: int) -> Pool:
+        """For `demand` more routes at least; what is free beside them is its room."""
+        size = self.size + max(0, demand - self.spare)
+        pool = msgspec.structs.replace(self, size=size)
+        return msgspec.structs.replace(pool, room=pool.spare - demand)
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -98,12 +137,17 @@ class Layout(msgspec.Struct, frozen=True):
     slots: Map[RouteKey, str] = Map()
 
     def free(self, profile: Profile) -> bool:
-        """Whether a route of this profile can be placed without a reload."""
+        """Whether a route of this profile can be placed on a slot that was loaded."""
         pool = self.pools.get(profile.id)
         return pool is not None and pool.spare > 0
 
+    def is_extra(self, backend: str) -> bool:
+        """Whether the backend is made at run time."""
+        profile_id, slot = slot_of(backend)
+        return profile_id in self.pools and slot in self.pools[profile_id].extra
+
     def place(self, key: RouteKey, profile: Profile) -> Layout:
-        """Put the route on a free slot; there must be one."""
+        """Put the route on a free slot, or on an extra one if there is none."""
         pool, slot = self.pools[profile.id].take()
         return msgspec.structs.replace(
             self,
@@ -141,19 +185,46 @@ class Layout(msgspec.Struct, frozen=True):
             return self
         return msgspec.structs.replace(self, pools=self.pools.set(profile_id, pool.give_back(slot)))
 
-    def reloaded(self, demand: Mapping[Profile, int], policy: PoolPolicy) -> Layout:
+    def reloaded(
+        self,
+        demand: Mapping[Profile, int],
+        policy: PoolPolicy,
+        hot: frozenset[str] = frozenset(),
+    ) -> Layout:
         """The layout that the next reload loads: pools grown for `demand` more routes each.
 
-        A pool that nobody uses, and that isn't standard, goes.
+        A pool that nobody uses, and that isn't standard, goes. `hot` names the profiles whose
+        pools grow faster.
         """
         profiles = {pool.profile for pool in self.pools.values()}
         pools: dict[str, Pool] = {}
         for profile in profiles | set(demand) | set(policy.standard):
             pool = self.pools.get(profile.id) or Pool(profile, 0)
-            size = policy.wanted(profile, pool.used + demand.get(profile, 0))
+            more = demand.get(profile, 0)
+            size = policy.wanted(profile, pool.used + more)
+            if size and profile.id in hot:
+                size = policy.wanted_when_hot(pool, more)
             if size:
-                pools[profile.id] = _with_room(pool.reloaded(size), demand.get(profile, 0))
+                pools[profile.id] = pool.reloaded(size).with_room_for(more)
         return msgspec.structs.replace(self, pools=Map(pools))
+
+    def resized(self, pools: Mapping[str, Pool]) -> Layout | None:
+        """After a reload with pools of these profiles and sizes; `None` if a route has no place.
+
+        What the pools say of their slots doesn't count: it may be old.
+        """
+        if any(pool.used for gone, pool in self.pools.items() if gone not in pools):
+            return None
+        resized = {
+            profile_id: msgspec.structs.replace(
+                (self.pools.get(profile_id) or Pool(pool.profile, 0)).reloaded(pool.size),
+                room=pool.room,
+            )
+            for profile_id, pool in pools.items()
+        }
+        if any(resized[profile_id].size != pool.size for profile_id, pool in pools.items()):
+            return None
+        return msgspec.structs.replace(self, pools=Map(resized))
 
     def resting(self) -> frozenset[str]:
         """The backends that wait to be seen idle."""
@@ -163,14 +234,13 @@ class Layout(msgspec.Struct, frozen=True):
             for slot in pool.resting
         )
 
-    def low(self, policy: PoolPolicy) -> tuple[Profile, ...]:
+    def low(self, policy: PoolPolicy, hot: frozenset[str] = frozenset()) -> tuple[Profile, ...]:
         """The profiles whose pools should be refilled soon."""
-        return tuple(pool.profile for _, pool in sorted(self.pools.items()) if policy.is_low(pool))
-
-
-def _with_room(pool: Pool, demand: int) -> Pool:
-    missing = demand - pool.spare
-    return msgspec.structs.replace(pool, size=pool.size + missing) if missing > 0 else pool
+        return tuple(
+            pool.profile
+            for profile_id, pool in sorted(self.pools.items())
+            if policy.is_low(pool, hot=profile_id in hot)
+        )
 
 
 def backend_name(profile_id: str, slot: int) -> str:
@@ -186,22 +256,38 @@ def slot_of(backend: str) -> tuple[str, int]:
     return match["profile"], int(match["slot"])
 
 
+def is_beyond(backend: str, sizes: Mapping[str, int]) -> bool:
+    """Whether a backend is a slot of one of these profiles (by id), beyond its pool's size."""
+    try:
+        profile_id, slot = slot_of(backend)
+    except ValueError:
+        return False
+    return profile_id in sizes and slot >= sizes[profile_id]
+
+
 def placed(
     pools: Mapping[Profile, int],
     occupied: Mapping[RouteKey, str],
     dirty: Iterable[str] = (),
+    extra: Iterable[str] = (),
 ) -> Layout:
     """The layout of a HAProxy found running: sizes, who sits where, and slots not yet clean.
 
-    `pools` maps each loaded profile to its number of slots. Backends outside them are ignored.
+    `pools` maps each loaded profile to its number of slots, `extra` are the slots beyond; they
+    rest unless they are occupied. Backends outside are ignored.
     """
     by_id = {profile.id: profile for profile in pools}
+    beyond: dict[str, set[int]] = {profile_id: set() for profile_id in by_id}
+    for backend in extra:
+        profile_id, slot = slot_of(backend)
+        if profile_id in by_id and slot >= pools[by_id[profile_id]]:
+            beyond[profile_id].add(slot)
     taken: dict[str, set[int]] = {profile_id: set() for profile_id in by_id}
     resting: dict[str, set[int]] = {profile_id: set() for profile_id in by_id}
     slots: dict[RouteKey, str] = {}
     for key, backend in occupied.items():
         profile_id, slot = slot_of(backend)
-        if profile_id in by_id and slot < pools[by_id[profile_id]]:
+        if profile_id in by_id and (slot < pools[by_id[profile_id]] or slot in beyond[profile_id]):
             taken[profile_id].add(slot)
             slots[key] = backend
     for backend in dirty:
@@ -212,7 +298,9 @@ def placed(
     return Layout(
         pools=Map(
             {
-                profile.id: _found(profile, size, taken[profile.id], resting[profile.id])
+                profile.id: _found(
+                    profile, size, taken[profile.id], resting[profile.id], beyond[profile.id]
+                )
                 for profile, size in pools.items()
             }
         ),
@@ -220,7 +308,11 @@ def placed(
     )
 
 
-def _found(profile: Profile, size: int, taken: set[int], resting: set[int]) -> Pool:
-    fresh = max(taken | resting, default=-1) + 1
+def _found(
+    profile: Profile, size: int, taken: set[int], resting: set[int], beyond: set[int]
+) -> Pool:
+    fresh = max((taken | resting) - beyond, default=-1) + 1
     returned = tuple(slot for slot in range(fresh) if slot not in taken and slot not in resting)
-    return Pool(profile, size, fresh, returned, frozenset(resting))
+    room = size - fresh + len(returned)
+    resting |= beyond - taken
+    return Pool(profile, size, fresh, returned, frozenset(resting), room, frozenset(beyond))

@@ -13,11 +13,13 @@ from frontserver.planning.actions import (
     Action,
     CutServer,
     DropEntry,
+    PutBackend,
     PutCaFile,
     PutCertificate,
     PutEntry,
     PutServer,
     RetireServer,
+    SetServer,
 )
 from frontserver.planning.compiled import CompiledRoute, Profile
 from frontserver.planning.diff import Changes, RouteChange
@@ -63,16 +65,17 @@ class Plan(msgspec.Struct, frozen=True):
     layout: Layout
 
 
-def plan(changes: Changes, layout: Layout) -> Plan:
+def plan(changes: Changes, layout: Layout, growing: frozenset[str] = frozenset()) -> Plan:
     """How to make the changes on a HAProxy whose backends are laid out as `layout`.
 
-    A route needs a reload only if its profile isn't loaded or has no free slot.
+    A route needs a reload only if its profile isn't loaded or has no free slot; pools of the
+    profiles of these ids are `growing` by backends that HAProxy makes at run time.
     """
     steps: list[RouteSteps] = []
     deferred: list[RouteChange] = []
     reasons: set[ReloadReason] = set()
     for change in changes.routes:
-        reason = _blocker(change, layout)
+        reason = _blocker(change, layout, growing)
         if reason is not None:
             reasons.add(reason)
             deferred.append(change)
@@ -94,7 +97,7 @@ def plan(changes: Changes, layout: Layout) -> Plan:
     )
 
 
-def _blocker(change: RouteChange, layout: Layout) -> ReloadReason | None:
+def _blocker(change: RouteChange, layout: Layout, growing: frozenset[str]) -> ReloadReason | None:
     """Why the change can't be made at run time, or `None` if it can."""
     old, new = change.old, change.new
     if new is None or layout.free(new.profile):
@@ -102,16 +105,55 @@ def _blocker(change: RouteChange, layout: Layout) -> ReloadReason | None:
     if old is not None and old.profile == new.profile and change.key in layout.slots:
         return None
     loaded = new.profile.id in layout.pools
+    if loaded and new.profile.id in growing:
+        return None
     return ReloadReason.POOL_EMPTY if loaded else ReloadReason.NEW_PROFILE
 
 
-def lay_out(layout: Layout, deferred: Sequence[RouteChange], policy: PoolPolicy) -> Layout:
-    """The layout that a reload loads, with the `deferred` routes placed in pools grown for them."""
+def lay_out(
+    layout: Layout,
+    deferred: Sequence[RouteChange],
+    policy: PoolPolicy,
+    hot: frozenset[str] = frozenset(),
+) -> Layout:
+    """The layout that a reload loads, with the `deferred` routes placed in pools grown for them.
+
+    `hot` names profiles whose pools were used up soon after they had been filled.
+    """
+    layout = _without(layout, deferred).reloaded(_demand(deferred), policy, hot)
+    return _with(layout, deferred)
+
+
+def lay_out_within(
+    layout: Layout, deferred: Sequence[RouteChange], prepared: Layout
+) -> Layout | None:
+    """Likewise, but with the pools of `prepared` as they are; `None` if they don't suffice.
+
+    `prepared` was laid out for a reload a while ago; `layout` is what runs by now.
+    """
+    within = _without(layout, deferred).resized(prepared.pools)
+    if within is None:
+        return None
+    demand = _demand(deferred)
+    if any(profile.id not in within.pools for profile in demand):
+        return None
+    if any(within.pools[profile.id].spare < count for profile, count in demand.items()):
+        return None
+    return _with(within, deferred)
+
+
+def _without(layout: Layout, deferred: Sequence[RouteChange]) -> Layout:
     for change in deferred:
         if change.key in layout.slots:
             layout = layout.vacate(change.key)
-    demand: Counter[Profile] = Counter(c.new.profile for c in deferred if c.new is not None)
-    layout = layout.reloaded(demand, policy)
+    return layout
+
+
+def _demand(deferred: Sequence[RouteChange]) -> Counter[Profile]:
+    return Counter(change.new.profile for change in deferred if change.new is not None)
+
+
+def _with(layout: Layout, deferred: Sequence[RouteChange]) -> Layout:
     for change in deferred:
         if change.new is not None:
             layout = layout.place(change.key, change.new.profile)
@@ -129,7 +171,8 @@ def _steps(change: RouteChange, layout: Layout) -> tuple[RouteSteps, Layout]:
         return RouteSteps(key, actions, None, None, had, _forget(old, had)), layout
     layout = layout.place(key, new.profile)
     slot = layout.slots[key]
-    actions = (*_fill(new, slot), *_expose(old, new, slot), *_empty(old, had, RetireServer))
+    made = (PutBackend(slot, new.profile.id),) if layout.is_extra(slot) else ()
+    actions = (*made, *_fill(new, slot), *_expose(old, new, slot), *_empty(old, had, RetireServer))
     return RouteSteps(key, actions, new, slot, had, _forget(old, had)), layout
 
 
@@ -143,12 +186,8 @@ def _fill(new: CompiledRoute, slot: str) -> tuple[Action, ...]:
 
 
 def _expose(old: CompiledRoute | None, new: CompiledRoute, slot: str) -> tuple[Action, ...]:
-    """Make it reachable, flags before routing, so that no request slips past a redirect."""
-    before = set(old.flags) if old else set()
-    kept = {(flag.map, flag.key) for flag in new.flags}
+    """Make it reachable; its flags are there by now, so no request slips past a redirect."""
     return (
-        *(PutEntry(f.map, f.key, f.value) for f in new.flags if f not in before),
-        *(DropEntry(f.map, f.key) for f in sorted(before) if (f.map, f.key) not in kept),
         *(PutEntry(name, key, slot) for name, key in new.routing),
         *(
             DropEntry(name, key)
@@ -162,10 +201,7 @@ def _hide(old: CompiledRoute | None) -> tuple[Action, ...]:
     """Make it unreachable: routing first, so that nothing new arrives."""
     if old is None:
         return ()
-    return (
-        *(DropEntry(name, key) for name, key in old.routing),
-        *(DropEntry(flag.map, flag.key) for flag in old.flags),
-    )
+    return tuple(DropEntry(name, key) for name, key in old.routing)
 
 
 def _empty(
@@ -185,7 +221,7 @@ def _forget(old: CompiledRoute | None, slot: str | None) -> tuple[Action, ...]:
 
 def _update(old: CompiledRoute, new: CompiledRoute, slot: str) -> tuple[Action, ...]:
     """Change a route where it is: what is new comes before what is old goes."""
-    before = {server.name for server in old.servers}
+    before = {server.name: server for server in old.servers}
     after = {server.name for server in new.servers}
     values = {(value.map, value.suffix) for value in new.values}
     unmoved = {PutEntry(name, key, slot) for name, key in old.routing}
@@ -193,7 +229,12 @@ def _update(old: CompiledRoute, new: CompiledRoute, slot: str) -> tuple[Action, 
         *(PutCaFile(file) for file in new.ca_files if file not in old.ca_files),
         *(PutEntry(v.map, slot + v.suffix, v.value) for v in new.values if v not in old.values),
         *(PutServer(slot, server) for server in new.servers if server.name not in before),
+        *(
+            SetServer(slot, server)
+            for server in new.servers
+            if server.name in before and server != before[server.name]
+        ),
         *(action for action in _expose(old, new, slot) if action not in unmoved),
-        *(RetireServer(slot, name) for name in sorted(before - after)),
+        *(RetireServer(slot, name) for name in sorted(before.keys() - after)),
         *(DropEntry(v.map, slot + v.suffix) for v in old.values if (v.map, v.suffix) not in values),
     )

@@ -14,9 +14,9 @@ import msgspec
 from frontserver.model.routes import RouteKey, RouteKind
 from frontserver.planning.actions import Action, DropEntry, RetireServer
 from frontserver.planning.compiled import (
-    FLAGS,
     HOSTS,
     MAPS,
+    PATHS,
     ROUTING,
     SNI,
     CompiledConfig,
@@ -36,10 +36,13 @@ class RunningServer(msgspec.Struct, frozen=True):
     port: int
     ready: bool = True
     up: bool = True
+    weight: int = 100
 
 
 class Running(msgspec.Struct, frozen=True):
     """A running HAProxy. `pools` are the loaded profiles and their number of slots.
+
+    `extra` are backends beyond them, made at run time.
 
     `servers` is backend → server name → server, `maps` is map → key → value. `frontends` is the
     fingerprint of the frontends it loaded, `None` if that can't be told.
@@ -49,6 +52,7 @@ class Running(msgspec.Struct, frozen=True):
     pools: Mapping[Profile, int]
     servers: Mapping[str, Mapping[str, RunningServer]]
     maps: Mapping[str, Mapping[str, str]]
+    extra: frozenset[str] = frozenset()
 
 
 def materialise(config: CompiledConfig, layout: Layout) -> Running:
@@ -56,7 +60,7 @@ def materialise(config: CompiledConfig, layout: Layout) -> Running:
     servers: dict[str, dict[str, RunningServer]] = {
         backend_name(profile_id, slot): {}
         for profile_id, pool in layout.pools.items()
-        for slot in range(pool.size)
+        for slot in (*range(pool.size), *pool.extra)
     }
     maps: dict[str, dict[str, str]] = {name: {} for name in MAPS}
     for key, slot in layout.slots.items():
@@ -64,7 +68,7 @@ def materialise(config: CompiledConfig, layout: Layout) -> Running:
         if route is None:
             continue
         servers[slot] = {
-            server.name: RunningServer(server.address, server.port)
+            server.name: RunningServer(server.address, server.port, weight=server.weight)
             for server in known_servers(route)
         }
         for entry in entries(route, slot):
@@ -74,6 +78,11 @@ def materialise(config: CompiledConfig, layout: Layout) -> Running:
         pools={pool.profile: pool.size for pool in layout.pools.values()},
         servers=servers,
         maps=maps,
+        extra=frozenset(
+            backend_name(profile_id, slot)
+            for profile_id, pool in layout.pools.items()
+            for slot in pool.extra
+        ),
     )
 
 
@@ -81,7 +90,6 @@ def entries(route: CompiledRoute, slot: str) -> Iterable[MapEntry]:
     """Every map entry of a route that sits on `slot`."""
     for name, key in route.routing:
         yield MapEntry(name, key, slot)
-    yield from route.flags
     for value in route.values:
         yield MapEntry(value.map, slot + value.suffix, value.value)
 
@@ -114,16 +122,11 @@ class _Found(msgspec.Struct, frozen=True):
             for key, value in sorted(content.items()):
                 if name in ROUTING:
                     routing[value].append((name, key))
-                elif name != FLAGS:
+                else:
                     backend, separator, rest = key.partition("/")
                     values[backend].append(SlotValue(name, separator + rest, value))
         profiles = {profile.id: profile for profile in running.pools}
         return cls(running, profiles, routing, values)
-
-    def flags(self, routing: Iterable[tuple[str, str]]) -> tuple[MapEntry, ...]:
-        flags = self.running.maps.get(FLAGS, {})
-        domains = sorted({domain for _, domain in routing})
-        return tuple(MapEntry(FLAGS, d, flags[d]) for d in domains if d in flags)
 
 
 def adopt(desired: CompiledConfig, running: Running, known: Layout | None = None) -> Adopted:
@@ -148,7 +151,8 @@ def adopt(desired: CompiledConfig, running: Running, known: Layout | None = None
     if running.frontends != frontends.fingerprint:
         frontends = msgspec.structs.replace(frontends, templates="unknown")
     config = CompiledConfig(frontends, certificates=desired.certificates)
-    return Adopted(config.with_routes(routes), placed(running.pools, occupied, dirty), strays)
+    layout = placed(running.pools, occupied, dirty, running.extra)
+    return Adopted(config.with_routes(routes), layout, strays)
 
 
 def _occupied(desired: CompiledConfig, found: _Found, known: Layout | None) -> dict[RouteKey, str]:
@@ -186,12 +190,13 @@ def _occupied(desired: CompiledConfig, found: _Found, known: Layout | None) -> d
     return occupied
 
 
-_KINDS = {HOSTS: RouteKind.HTTP, SNI: RouteKind.MONGODB}
+_KINDS = {HOSTS: RouteKind.HTTP, PATHS: RouteKind.HTTP, SNI: RouteKind.MONGODB}
 
 
-def _owner(name: str, domain: str) -> RouteKey:
+def _owner(name: str, entry: str) -> RouteKey:
     """The route that a routing entry belongs to, wherever it points."""
-    return RouteKey(_KINDS[name], domain.partition(".")[0])
+    domain, slash, path = entry.partition("/")
+    return RouteKey(_KINDS[name], domain.partition(".")[0] + slash + path.removesuffix("/"))
 
 
 def _own(key: RouteKey, backend: str, found: _Found) -> tuple[tuple[str, str], ...]:
@@ -205,7 +210,9 @@ def _exists(backend: str, found: _Found) -> bool:
     except ValueError:
         return False
     profile = found.profiles.get(profile_id)
-    return profile is not None and slot < found.running.pools[profile]
+    if profile is None:
+        return False
+    return slot < found.running.pools[profile] or backend in found.running.extra
 
 
 def _same(wanted: CompiledRoute, seen: CompiledRoute) -> bool:
@@ -214,7 +221,6 @@ def _same(wanted: CompiledRoute, seen: CompiledRoute) -> bool:
         wanted.profile == seen.profile
         and {server.name for server in wanted.servers} == {server.name for server in seen.servers}
         and sorted(wanted.routing) == sorted(seen.routing)
-        and set(wanted.flags) == set(seen.flags)
         and set(wanted.values) == set(seen.values)
     )
 
@@ -238,13 +244,13 @@ def _as_found(
             if (_in_place(named[name], server) if name in named else routing or not wanted)
         ),
         routing=routing,
-        flags=found.flags(routing),
         values=tuple(found.values.get(backend, ())),
     )
 
 
 def _in_place(server: Server, found: RunningServer) -> bool:
-    return found.ready and (found.address, found.port) == (server.address, server.port)
+    wanted = (server.address, server.port, server.weight)
+    return found.ready and (found.address, found.port, found.weight) == wanted
 
 
 class UnknownServer(Server, frozen=True):
@@ -277,13 +283,9 @@ def _strays(
     """
     owned = {backend: key for key, backend in occupied.items()}
     kept = {pair for key, backend in occupied.items() for pair in _own(key, backend, found)}
-    domains = {domain for _, domain in kept}
     for pairs in found.routing.values():
         # Somebody else's backend included: its traffic would cross.
         yield from (DropEntry(name, domain) for name, domain in pairs if (name, domain) not in kept)
-    for domain in found.running.maps.get(FLAGS, {}):
-        if domain not in domains:
-            yield DropEntry(FLAGS, domain)
     for backend, values in found.values.items():
         if backend not in owned and backend not in resting:
             yield from (DropEntry(v.map, backend + v.suffix) for v in values)

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
-from frontserver.backends.port import Backend, State
+from frontserver.backends.port import Backend, Leftovers, Prepared, State
 from frontserver.errors import CommandRefusedError, ConfigRejectedError, TemplateError
 from frontserver.model.routes import RouteKey
-from frontserver.planning.actions import Action, PutCertificate
-from frontserver.planning.compiled import Certificate, CompiledConfig
+from frontserver.planning.actions import Action, DropBackend, PutCertificate
+from frontserver.planning.compiled import Certificate, CompiledConfig, CompiledRoute
 from frontserver.planning.diff import RouteChange
 from frontserver.planning.layout import Layout, PoolPolicy
-from frontserver.planning.plan import Plan, ReloadReason, RouteSteps, lay_out
+from frontserver.planning.plan import Plan, ReloadReason, RouteSteps, lay_out, lay_out_within
 from frontserver.planning.running import Adopted
-from frontserver.reconcile.isolation import Try, isolate
+from frontserver.reconcile.isolation import isolate
 
 logger = logging.getLogger(__name__)
+
+# Asking HAProxy whether a backend is idle takes it 1 ms with 50,000 of them.
+_SWEPT_AT_ONCE = 32
+
+
+class Preparation(msgspec.Struct, frozen=True):
+    """A reload that is ready: the routes it brings in, and those that HAProxy refuses.
+
+    `prepared` is `None` if nothing is left to load.
+    """
+
+    prepared: Prepared | None
+    changes: tuple[RouteChange, ...]
+    refused: Mapping[RouteKey, str]
+    reasons: tuple[ReloadReason, ...]
 
 
 class Applied:
@@ -32,6 +49,7 @@ class Applied:
         self._backend = backend
         self._policy = policy
         self._resting: dict[str, tuple[Action, ...]] = {}
+        self._routing: Counter[str] = Counter()
 
     @property
     def config(self) -> CompiledConfig:
@@ -41,6 +59,14 @@ class Applied:
     def layout(self) -> Layout:
         return self.state.layout
 
+    async def leftovers(self) -> Leftovers:
+        """The workers that reloads replaced and that still serve."""
+        return await self._backend.leftovers()
+
+    def routing_count(self, name: str) -> int:
+        """How many entries a routing map should have."""
+        return self._routing[name]
+
     @property
     def anything_rests(self) -> bool:
         """Whether `sweep` has something to look at."""
@@ -48,7 +74,7 @@ class Applied:
 
     async def adopted(self, found: Adopted, *, known: bool) -> None:
         """HAProxy turned out to run this. `known` is whether it is one of our configurations."""
-        self.state = State(found.config, found.layout)
+        self._become(State(found.config, found.layout))
         self._keep_resting()
         if known:
             # Of a configuration that isn't ours, disk must not become the image.
@@ -72,6 +98,7 @@ class Applied:
             done.append(step)
             if step.vacated is not None:
                 self._resting[step.vacated] = step.afterwards
+        self._moved(done)
         config = self.config.with_routes({step.key: step.new for step in done})
         self.state = State(config, layout)
         self._keep_resting()
@@ -86,88 +113,139 @@ class Applied:
 
     async def clear(self, actions: Iterable[Action]) -> None:
         """Carry out what belongs to no route; what is refused is only logged."""
-        for action in actions:
-            try:
-                await self._backend.perform((action,))
-            except CommandRefusedError as error:
+        some = tuple(actions)
+        try:
+            if some:
+                await self._backend.perform(some)
+        except CommandRefusedError as error:
+            if len(some) == 1:
                 logger.error("what belongs to no route can't be cleared away: %s", error)
+                return
+            for action in some:
+                await self.clear([action])
 
     async def sweep(self) -> None:
-        """Let slots serve again whose last stream has ended."""
-        idle = await self._backend.idle(tuple(self._resting))
-        for backend in sorted(idle & self._resting.keys()):
-            await self.clear(self._resting[backend])
+        """Let slots serve again whose last stream has ended; some of them at a time."""
+        idle = await self._backend.idle(tuple(islice(self._resting, _SWEPT_AT_ONCE)))
+        await self.clear(action for backend in idle for action in self._resting[backend])
+        extra = [backend for backend in idle if self.layout.is_extra(backend)]
+        await self.clear(DropBackend(backend) for backend in extra)
+        layout = self.layout
+        for backend in idle:
             del self._resting[backend]
-            self.state = State(self.config, self.layout.give_back(backend))
+            layout = layout.give_back(backend)
+        self.state = State(self.config, layout)
+        # Those that are busy come last next time.
+        for backend in tuple(islice(self._resting, _SWEPT_AT_ONCE - len(idle))):
+            self._resting[backend] = self._resting.pop(backend)
 
-    async def reload(
+    async def prepare(
         self,
         wanted: CompiledConfig,
         deferred: Sequence[RouteChange],
-        reasons: Sequence[ReloadReason],
-    ) -> Mapping[RouteKey, str]:
-        """Load everything anew, with the frontends and certificates of `wanted` and these routes.
+        reasons: tuple[ReloadReason, ...],
+        hot: frozenset[str] = frozenset(),
+    ) -> Preparation:
+        """Have a reload ready, with the frontends and certificates of `wanted` and these routes.
 
-        Returns routes that HAProxy refuses; they are found and left out.
+        Changes nothing that runs, so `take` may go on meanwhile. Pools of `hot` profiles grow
+        faster. Routes that HAProxy refuses are found, by checks alone, and left out.
         """
 
         def state_with(chosen: Iterable[RouteKey]) -> State:
             keys = set(chosen)
             changes = [change for change in deferred if change.key in keys]
-            config = msgspec.structs.replace(
-                self.config, frontends=wanted.frontends, certificates=wanted.certificates
-            ).with_routes({change.key: change.new for change in changes})
-            return State(config, lay_out(self.layout, changes, self._policy))
+            config = _loading(self.config, wanted, changes)
+            return State(config, lay_out(self.layout, changes, self._policy, hot))
 
         async def check(chosen: Sequence[RouteKey]) -> None:
-            await self._backend.check(state_with(chosen))
-
-        async def load(chosen: Sequence[RouteKey]) -> None:
-            state = state_with(chosen)
-            logger.info("reloading HAProxy: %s", ", ".join(reasons))
-            await self._backend.reload(state, reasons)
-            self.state = state
-            self._resting.clear()
+            await self._backend.check(state_with(chosen), chosen)
 
         keys = [change.key for change in deferred]
+        refused: Mapping[RouteKey, str] = {}
         try:
-            await load(keys)
+            prepared = await self._backend.prepare(state_with(keys), keys)
         except (ConfigRejectedError, TemplateError) as error:
             if not keys:
                 raise
-            refused = await self._refused_by_check(keys, check)
-            if not refused:
-                # The check takes what the reload doesn't.
-                return await self._refused_by_reload(keys, load, error)
+            refused = await isolate(keys, check, error)
             accepted = [key for key in keys if key not in refused]
-            if accepted or not _only_routes(reasons):
-                await load(accepted)
-            return refused
-        return {}
+            if not accepted and _only_routes(reasons):
+                return Preparation(None, (), refused, reasons)
+            prepared = await self._backend.prepare(state_with(accepted), accepted)
+        changes = tuple(change for change in deferred if change.key not in refused)
+        return Preparation(prepared, changes, refused, reasons)
 
-    async def _refused_by_check(
-        self, keys: Sequence[RouteKey], check: Try[RouteKey]
+    async def discard(self, preparation: Preparation) -> None:
+        """The reload isn't wanted any more."""
+        if preparation.prepared is not None:
+            await self._backend.discard(preparation.prepared)
+
+    async def load(
+        self, preparation: Preparation, changes: Sequence[RouteChange]
     ) -> Mapping[RouteKey, str]:
-        """The culprits, without a reload: each would leave an old worker behind."""
+        """Carry out a prepared reload, with those of its changes that are still wanted.
+
+        Whatever was taken at run time since is part of it. Returns routes that HAProxy refuses.
+        """
+        prepared = preparation.prepared
+        if prepared is None:
+            return {}
+
+        async def load(chosen: Sequence[RouteKey], ready: Prepared | None = None) -> None:
+            keys = set(chosen)
+            some = [change for change in changes if change.key in keys]
+            config = _loading(self.config, prepared.state.config, some)
+            layout = lay_out_within(self.layout, some, prepared.state.layout) if ready else None
+            if layout is None:
+                if ready is not None:
+                    await self._backend.discard(ready)
+                ready, layout = None, lay_out(self.layout, some, self._policy)
+            state = State(config, layout)
+            logger.info("reloading HAProxy: %s", ", ".join(preparation.reasons))
+            await self._backend.reload(state, preparation.reasons, ready, differing)
+            self._moved(some)
+            self.state = state
+            self._resting.clear()
+
+        keys = [change.key for change in changes]
+        differing = frozenset(change.key for change in preparation.changes)
         try:
-            await check(keys)
+            await load(keys, prepared)
         except (ConfigRejectedError, TemplateError) as error:
-            return await isolate(keys, check, error)
+            # The check takes what the reload doesn't.
+            if not keys or not self.layout.pools:
+                # Of a HAProxy of which nothing is known, less than everything would cut it.
+                raise
+            return await isolate(keys, load, error)
         return {}
 
-    async def _refused_by_reload(
-        self,
-        keys: Sequence[RouteKey],
-        load: Try[RouteKey],
-        error: ConfigRejectedError | TemplateError,
-    ) -> Mapping[RouteKey, str]:
-        if not self.layout.pools:
-            # Nothing is known of what runs: to load less than everything would cut it.
-            raise error
-        return await isolate(keys, load, error)
+    def _become(self, state: State) -> None:
+        self.state = state
+        self._routing.clear()
+        for route in state.config.routes.values():
+            self._count(route, 1)
+
+    def _moved(self, changes: Iterable[RouteSteps | RouteChange]) -> None:
+        """These are about to become what runs."""
+        for change in changes:
+            self._count(self.config.routes.get(change.key), -1)
+            self._count(change.new, 1)
+
+    def _count(self, route: CompiledRoute | None, by: int) -> None:
+        for name, _ in route.routing if route else ():
+            self._routing[name] += by
 
     def _keep_resting(self) -> None:
         self._resting = {b: self._resting.get(b, ()) for b in self.layout.resting()}
+
+
+def _loading(
+    runs: CompiledConfig, wanted: CompiledConfig, changes: Iterable[RouteChange]
+) -> CompiledConfig:
+    return msgspec.structs.replace(
+        runs, frontends=wanted.frontends, certificates=wanted.certificates
+    ).with_routes({change.key: change.new for change in changes})
 
 
 def _shape(layout: Layout) -> tuple[object, ...]:

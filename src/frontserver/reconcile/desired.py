@@ -35,6 +35,8 @@ class DesiredState:
         self._by_host: dict[str, set[RouteKey]] = defaultdict(set)
         self._refused: dict[RouteKey, tuple[int, str]] = {}
         self._handed_over: set[RouteKey] = set()
+        # Of routes that name no host: what their stored form compiles to never changes.
+        self._made: dict[RouteKey, tuple[StoredRoute, CompiledRoute]] = {}
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -84,6 +86,7 @@ class DesiredState:
     def forget(self, key: RouteKey) -> None:
         """The route was removed, and HAProxy has heard of it."""
         self.stored.pop(key, None)
+        self._made.pop(key, None)
         self._refused.pop(key, None)
         self._handed_over.discard(key)
 
@@ -122,7 +125,13 @@ class DesiredState:
             if stored is None or stored.route is None:
                 compiled[key] = None
                 continue
+            made = self._made.get(key)
+            if made is not None and made[0] is stored and key not in self._refused:
+                compiled[key] = made[1]
+                continue
             status, route = self._try_to_compile(stored.route, stored.revision)
+            if route is not None and not named_hosts(stored.route):
+                self._made[key] = stored, route
             if status is None:
                 compiled[key] = route
                 continue

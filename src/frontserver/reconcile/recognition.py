@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from frontserver.model.routes import Route, RouteKind
+from frontserver.model.routes import Route
 from frontserver.planning.compile import compile_route, unresolved_hosts
-from frontserver.planning.compiled import HOSTS, SNI
 from frontserver.planning.running import Running
 
 # For documentation only (RFC 5737): no target has it.
@@ -22,10 +21,11 @@ def addresses_in_use(route: Route, running: Running, known: Mapping[str, str]) -
     missing = unresolved_hosts(route, known)
     if not missing:
         return {}
-    table = HOSTS if route.key.kind is RouteKind.HTTP else SNI
-    servers = running.servers.get(running.maps.get(table, {}).get(route.domain, ""), {})
     unknown = dict(known) | dict.fromkeys(missing, _NOBODY)
-    explained = {made.name for made in compile_route(route, unknown).servers}
+    compiled = compile_route(route, unknown)
+    table, entry = compiled.routing[0]
+    servers = running.servers.get(running.maps.get(table, {}).get(entry, ""), {})
+    explained = {made.name for made in compiled.servers}
     left = {name: server for name, server in servers.items() if name not in explained}
     found: dict[str, str] = {}
     for host in missing:

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import islice
 
 import msgspec
 
@@ -20,21 +21,32 @@ from frontserver.errors import (
     TemplateError,
 )
 from frontserver.model.routes import RouteKey
-from frontserver.model.status import PENDING, Health, ProxyStatus, RouteState, RouteStatus
+from frontserver.model.status import PENDING, ProxyStatus, RouteState, RouteStatus
 from frontserver.planning.compiled import Certificate, CompiledConfig
-from frontserver.planning.diff import RouteChange, diff
+from frontserver.planning.diff import diff
 from frontserver.planning.layout import Layout, PoolPolicy
-from frontserver.planning.plan import ReloadReason, plan
+from frontserver.planning.plan import Plan, ReloadReason, plan
 from frontserver.planning.running import Running, adopt
 from frontserver.reconcile.applied import Applied
 from frontserver.reconcile.backoff import Backoff
 from frontserver.reconcile.board import StatusBoard
 from frontserver.reconcile.desired import DesiredState
+from frontserver.reconcile.drift import DriftLook, health_of
+from frontserver.reconcile.reloads import Reloads
 from frontserver.reconcile.resolution import Resolver
 from frontserver.reconcile.source import RouteSource
 from frontserver.reconcile.upkeep import regularly
 
 logger = logging.getLogger(__name__)
+
+# A sweep of more than so many seconds is followed by so many times as much time for others.
+_LONG = 0.005
+_REST = 10
+
+_COMPILED_AT_ONCE = 200
+
+# Seconds after which to look whether old workers have ended.
+_RELOAD_LOOK = 0.5
 
 # What went wrong is known, and what HAProxy runs isn't in doubt because of it.
 _HARMLESS = (StorageError, ConfigRejectedError, TemplateError)
@@ -43,15 +55,18 @@ _HARMLESS = (StorageError, ConfigRejectedError, TemplateError)
 class Timing(msgspec.Struct, frozen=True):
     """Seconds between looks, and the bounds of the pause after a failure.
 
-    What HAProxy refused is tried again every `refused` seconds: it may have been short of
-    something.
+    Every route is looked at about every `drift` seconds, a few of them each `least_drift` at the
+    soonest. What HAProxy refused is tried again every `refused` seconds: it may have been short
+    of something. Between two reloads are `reloads` seconds or more.
     """
 
     drift: float = 10.0
+    least_drift: float = 0.1
     names: float = 15.0
     refused: float = 300.0
     sweep: float = 0.5
     statuses: float = 1.0
+    reloads: float = 0.2
     least_pause: float = 0.1
     most_pause: float = 5.0
 
@@ -70,13 +85,16 @@ class Reconciler:
         certificates: Callable[[], tuple[Certificate, ...]] = tuple,
         node: str = "default",
         timing: Timing | None = None,
+        budget: int = 1 << 30,
     ) -> None:
+        """`budget` is how many bytes old workers may hold before reloads wait."""
         self.board = StatusBoard()
         self._backend = backend
         self._source = source
         self._desired = desired
         self._resolver = resolver
         self._policy = policy
+        self._reload_waits = False
         self._applied = Applied(backend, policy, CompiledConfig(desired.config.frontends))
         self._certificates = certificates
         self._node = node
@@ -93,7 +111,16 @@ class Reconciler:
         self._problem: str | None = "starting"
         bounds = self._timing.least_pause, self._timing.most_pause
         self._rounds = Backoff(*bounds, time.monotonic)
-        self._reloads = Backoff(*bounds, time.monotonic)
+        self._reloads = Reloads(
+            self._applied,
+            Backoff(*bounds, time.monotonic),
+            gap=self._timing.reloads,
+            budget=budget,
+            woken=self.wake,
+        )
+        self._drift = DriftLook(backend, self._applied)
+        self._look_due = False
+        self._sweep_due = 0.0
         self._lookups: set[asyncio.Task[None]] = set()
         backend.on_change(self._process_changed)
 
@@ -133,10 +160,11 @@ class Reconciler:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._loop())
                 group.create_task(regularly(timing.names, self._follow_names))
-                group.create_task(regularly(timing.drift, self._look_for_drift))
+                group.create_task(self._look_for_drift())
                 group.create_task(regularly(timing.refused, self._retry_refused))
                 group.create_task(regularly(timing.statuses, self.remember))
         finally:
+            await self._reloads.abandon()
             for task in self._lookups:
                 task.cancel()
             try:
@@ -148,7 +176,7 @@ class Reconciler:
         while True:
             self._woken.clear()
             try:
-                await self.step()
+                await self._round()
             except ProxyUnavailableError as error:
                 self._begun = False
                 self.board.suspend(error.message)
@@ -180,9 +208,15 @@ class Reconciler:
         """Seconds after which to look again, even if nothing happens."""
         if self._rounds.problem is not None:
             return self._rounds.remaining
-        due = [self._timing.sweep] if self._applied.anything_rests else []
-        if self._reloads.problem is not None:
-            due.append(self._reloads.remaining)
+        due = []
+        if self._applied.anything_rests:
+            due.append(max(0.0, self._sweep_due - time.monotonic()))
+        if self._reloads.preparing:
+            return min(due, default=None)
+        if self._reloads.problem is not None or self._reload_waits:
+            due.append(
+                max(self._reloads.remaining, _RELOAD_LOOK if self._reloads.over_budget else 0)
+            )
         elif self._dirty:
             due.append(self._timing.most_pause)
         return min(due, default=None)
@@ -208,15 +242,36 @@ class Reconciler:
         self.wake()
 
     async def step(self) -> None:
-        """One round: bring everything that is known to be stored into HAProxy."""
+        """Bring everything that is known to be stored into HAProxy, reloads included."""
+        await self._round()
+        while self._reloads.preparing:
+            await self._reloads.wait()
+            await self._round()
+
+    async def _round(self) -> None:
+        """Whatever can be done now; what needs a reload waits beside it for the next rounds."""
         await self._hear()
         if not self._begun:
             await self._begin()
         if self._must_observe:
+            self._dirty |= await self._reloads.abandon()
             await self._observe()
+        if self._reloads.prepared:
+            await self._finish_reload()
         await self._apply()
-        await self._applied.sweep()
+        await self._sweep()
+        if self._look_due:
+            await self._look()
         self._applied_revision = self._revision
+
+    async def _sweep(self) -> None:
+        if self._applied.anything_rests and time.monotonic() >= self._sweep_due:
+            began = time.monotonic()
+            await self._applied.sweep()
+            took = time.monotonic() - began
+            # However long it takes, most of the time is for changes.
+            rest = took * _REST if took > _LONG else 0.0
+            self._sweep_due = began + max(self._timing.sweep, rest)
 
     async def _hear(self) -> None:
         """Load what was stored since the last round: everything, the first time."""
@@ -261,7 +316,7 @@ class Reconciler:
         running = await self._backend.observe()
         if first:
             self._desired.recognise(running)
-            self._desired.recompile(self._desired.stored, self._applied.config)
+            await self._recompile(self._desired.stored)
         found = adopt(self._desired.config, running, self._applied.layout)
         await self._applied.clear(found.strays)
         drift = diff(found.config, self._applied.config)
@@ -282,6 +337,7 @@ class Reconciler:
         if self._version not in (None, self._backend.version):
             await self._retry_refused()
         self._seen, self._version = True, self._backend.version
+        self._drift.forget_worker()
         self._see_health(running)
 
     def _trust_what_is_wanted(self) -> None:
@@ -309,28 +365,62 @@ class Reconciler:
         waiting, self._dirty = self._dirty, set()
         try:
             waiting -= await self._evict(self._desired.handed_over(waiting))
-            blocked = self._desired.recompile(waiting, self._applied.config)
+            blocked = await self._recompile(waiting)
             changes = diff(self._applied.config, self._desired.config, waiting)
-            planned = plan(changes, self._applied.layout)
+            planned = plan(changes, self._applied.layout, self._backend.growing)
             deferred = {change.key for change in planned.deferred}
             if planned.certificates:
                 await self._serve_certificates()
             refused = await self._applied.take(planned)
             self._publish(waiting - deferred, blocked, refused)
             waiting = deferred
-            if self._reloads.remaining and self._reloads.problem is not None:
+            if not await self._begin_reload(planned):
                 self._dirty |= waiting
-                return
-            if planned.reasons:
-                refused = await self._reload(planned.deferred, planned.reasons)
-                self._publish(deferred, blocked, refused)
-                waiting = set()
-            if self._applied.layout.low(self._policy):
-                await self._reload((), (ReloadReason.POOL_REFILL,))
-            self._reloads.succeeded()
         except BaseException:
             self._dirty |= waiting
             raise
+
+    async def _recompile(self, keys: Collection[RouteKey]) -> dict[RouteKey, RouteStatus]:
+        """Compile these routes; of many some at a time, since others wait for the processor."""
+        blocked: dict[RouteKey, RouteStatus] = {}
+        waiting = iter(list(keys))
+        while some := list(islice(waiting, _COMPILED_AT_ONCE)):
+            blocked |= self._desired.recompile(some, self._applied.config)
+            if len(some) == _COMPILED_AT_ONCE:
+                await asyncio.sleep(0)
+        return blocked
+
+    async def _begin_reload(self, planned: Plan) -> bool:
+        """Prepare a reload if one is due; returns whether it will bring in the plan's rest."""
+        reasons = planned.reasons
+        if not reasons and self._applied.layout.low(self._policy, self._reloads.hot):
+            reasons = (ReloadReason.POOL_REFILL,)
+        self._reload_waits = bool(reasons)
+        if not reasons:
+            self._reloads.settled()
+            return True
+        if self._reloads.preparing:
+            return False
+        await self._reloads.look()
+        if self._reloads.remaining or self._reloads.over_budget:
+            return False
+        self._reload_waits = False
+        revisions = {c.key: self._desired.revision_of(c.key) for c in planned.deferred}
+        self._reloads.begin(self._desired.config, planned.deferred, reasons, revisions)
+        return True
+
+    async def _finish_reload(self) -> None:
+        keys = self._reloads.keys
+        try:
+            settled, refused = await self._reloads.finish(
+                self._desired.config, self._desired.revision_of
+            )
+        except BaseException:
+            self._dirty |= keys
+            raise
+        self._drift.forget_worker()
+        self._dirty |= keys - settled
+        self._publish(settled, {}, refused)
 
     async def _evict(self, keys: frozenset[RouteKey]) -> frozenset[RouteKey]:
         """Take out what runs under names that were given away; returns those where it stays.
@@ -353,15 +443,6 @@ class Reconciler:
         logger.error("HAProxy doesn't let go of route %s: %s", key, reason)
         self._note_pending(key, reason)
         self._dirty.add(key)
-
-    async def _reload(
-        self, deferred: Sequence[RouteChange], reasons: Sequence[ReloadReason]
-    ) -> Mapping[RouteKey, str]:
-        try:
-            return await self._applied.reload(self._desired.config, deferred, reasons)
-        except Exception as error:
-            self._reloads.failed(str(error))
-            raise
 
     def _publish(
         self,
@@ -402,8 +483,19 @@ class Reconciler:
     # --- looks from time to time ---
 
     async def _look_for_drift(self) -> None:
-        self._must_observe = True
-        self.wake()
+        while True:
+            await asyncio.sleep(self._drift.pause(self._timing.drift, self._timing.least_drift))
+            self._look_due = True
+            self.wake()
+
+    async def _look(self) -> None:
+        """See whether some routes run as they should; if not, ask for everything."""
+        self._look_due = False
+        seen = await self._drift.look()
+        for key, health in seen.healths.items():
+            self.board.set_health(key, health)
+        if not seen.as_expected:
+            self._process_changed()
 
     async def _retry_refused(self) -> None:
         """What HAProxy refused may be possible now: another version, or room again."""
@@ -429,8 +521,5 @@ class Reconciler:
     def _see_health(self, running: Running) -> None:
         for key, backend in self._applied.layout.slots.items():
             route = self._applied.config.routes.get(key)
-            health = Health.UNKNOWN
-            if route is not None and route.profile.check != "none":
-                servers = running.servers.get(backend, {}).values()
-                health = Health.UP if any(server.up for server in servers) else Health.DOWN
-            self.board.set_health(key, health)
+            servers = running.servers.get(backend, {}).values()
+            self.board.set_health(key, health_of(route, servers))

@@ -9,6 +9,7 @@ from typing import Any
 from frontserver.errors import TemplateError
 from frontserver.planning.compiled import (
     HTTPS_CERTIFICATE,
+    MAINTENANCE,
     MAPS,
     PLAIN_ONLY,
     REDIRECT_HTTPS,
@@ -80,7 +81,8 @@ class Renderer:
         first = shard * SHARD_SLOTS
         names = [
             backend_name(profile_id, slot)
-            for slot in range(first, min(first + SHARD_SLOTS, pool.size))
+            for slot in range(first, min(first + SHARD_SLOTS, pool.end))
+            if slot < pool.size or slot in pool.extra
         ]
         slots = [
             {"backend": name, "profile": profile_id, "servers": _servers(routes.get(name))}
@@ -115,6 +117,7 @@ def _frontend_values(frontends: Frontends) -> dict[str, Any]:
         "system_ca": SYSTEM_CA,
         "redirect_https": REDIRECT_HTTPS,
         "plain_only": PLAIN_ONLY,
+        "maintenance": MAINTENANCE,
     }
 
 
@@ -145,4 +148,4 @@ def shard_of(backend: str) -> str:
 
 def shards(pool: Pool) -> int:
     """How many shards a pool has."""
-    return -(-pool.size // SHARD_SLOTS)
+    return -(-pool.end // SHARD_SLOTS)

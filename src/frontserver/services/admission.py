@@ -1,6 +1,8 @@
-"""What a route's request must pass besides its own validation: target policy and CA texts."""
+"""What a route must pass besides its own validation: target policy, CA texts, its profile."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import msgspec
 
@@ -8,6 +10,8 @@ from frontserver.errors import CertificateError, InputError
 from frontserver.model.targets import HostPort, TargetPolicy, TargetUrl
 from frontserver.pki.bundles import parse_certificates
 from frontserver.pki.leaf import certificate_text
+from frontserver.planning.compile import STANDARD_PROFILES
+from frontserver.planning.compiled import Profile
 from frontserver.wire.routes import HttpRouteRequest
 
 
@@ -49,3 +53,62 @@ def normalised_ca(request: HttpRouteRequest) -> HttpRouteRequest:
     return msgspec.structs.replace(
         request, options=msgspec.structs.replace(options, origin_tls=origin_tls)
     )
+
+
+# What of a profile comes from which option. Being checked makes none special.
+_OPTIONS = {
+    "balance": "balance",
+    "cookie": "sticky",
+    "connect_ms": "timeouts.connect",
+    "queue_ms": "timeouts.queue",
+    "check_expect": "check.expectStatus",
+    "check_timeout_ms": "check.timeout",
+    "rewrite_host": "hostHeader",
+    "set_request": "headers.request.set",
+    "remove_request": "headers.request.remove",
+    "set_response": "headers.response.set",
+    "remove_response": "headers.response.remove",
+}
+
+
+def is_special(profile: Profile) -> bool:
+    """Whether HAProxy must load a section for it that ordinary routes don't use."""
+    return profile not in STANDARD_PROFILES
+
+
+def special_options(profile: Profile) -> tuple[str, ...]:
+    """The options that set a profile apart from that of an ordinary route."""
+    ordinary = next(
+        standard
+        for standard in STANDARD_PROFILES
+        if (standard.mode, standard.check) == (profile.mode, profile.check)
+    )
+    return tuple(
+        option
+        for field, option in _OPTIONS.items()
+        if getattr(profile, field) != getattr(ordinary, field)
+    )
+
+
+def check_profiles(profile: Profile, others: Iterable[Profile], most: int) -> None:
+    """Refuse a route whose profile would be one too many among those of its owner's `others`.
+
+    Each costs all a reload, and memory for good. Stops at an equal one. Raises `InputError`.
+    """
+    if not is_special(profile):
+        return
+    found: set[Profile] = set()
+    for other in others:
+        if other == profile:
+            return
+        if is_special(other):
+            found.add(other)
+    if len(found) >= most:
+        raise InputError(
+            "options",
+            f"{', '.join(special_options(profile))}: no other route of this agent has the like of"
+            f" these, and it may have {most} kinds of special routes",
+            hint="use the same such options as another route of yours (names of headers count,"
+            " their values don't), or ask the operator for a higher"
+            " FRONTSERVER_PROFILES_PER_AGENT",
+        )

@@ -6,14 +6,23 @@ from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
+from msgspec import UNSET
 
 from frontserver.errors import ConflictError, InputError, NotFoundError
 from frontserver.model.names import RESERVED_SUBDOMAINS, AgentId, Subdomain
 from frontserver.model.routes import HttpRoute, RouteKey, RouteKind
 from frontserver.model.status import RouteStatus
 from frontserver.model.targets import TargetPolicy
+from frontserver.planning.compile import HTTP_PROFILE, profile_of
+from frontserver.planning.compiled import Profile
 from frontserver.security.principals import Principal
-from frontserver.services.admission import check_http_targets, check_target, normalised_ca
+from frontserver.services.admission import (
+    check_http_targets,
+    check_profiles,
+    check_target,
+    is_special,
+    normalised_ca,
+)
 from frontserver.services.ports import Publisher
 from frontserver.services.views import connection_string, details, route_view, served_status
 from frontserver.storage.agents import AgentRepository
@@ -35,6 +44,7 @@ from frontserver.wire.routes import (
     RouteView,
     http_route,
     mongo_route,
+    path_prefix,
 )
 
 _LONGEST_PAGE = 1000
@@ -69,9 +79,13 @@ class RouteService:
         policy: TargetPolicy | None = None,
         reserved: frozenset[str] = frozenset(),
         most_routes: int = 1000,
+        most_profiles: int = 20,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`reserved` are subdomains beside those that are always reserved."""
+        """`reserved` are subdomains beside those that are always reserved.
+
+        `most_profiles` is how many profiles beside the standard ones an agent's routes may have.
+        """
         self._database = database
         self._publisher = publisher
         self._reader = RouteReader(
@@ -81,15 +95,16 @@ class RouteService:
         self._policy = policy or TargetPolicy()
         self._reserved = RESERVED_SUBDOMAINS | reserved
         self._most_routes = most_routes
+        self._most_profiles = most_profiles
         self._clock = clock
 
     async def publish_http(
         self, request: HttpRouteRequest, principal: Principal, *, peer: str, wait: float
     ) -> Published:
-        """Store an HTTP route, new or instead of the agent's own of that name.
+        """Store an HTTP route, new or instead of the agent's own of that name and path.
 
         Raises `InputError`, `PermissionDeniedError`, `NotFoundError` for an unknown agent,
-        `ConflictError` if the name is another agent's or the agent has too many routes.
+        `ConflictError` if the subdomain is another agent's or the agent has too many routes.
         """
         agent_id = AgentId(request.agent_id)
         principal.require_agent(agent_id)
@@ -97,9 +112,14 @@ class RouteService:
         route = self._http_route(request)
         check_http_targets(request, self._policy)
         request = msgspec.structs.replace(
-            request, agent_id=str(agent_id), subdomain=str(route.subdomain)
+            request,
+            agent_id=str(agent_id),
+            subdomain=str(route.subdomain),
+            path=UNSET if route.path.is_root else str(route.path),
         )
-        record, created = await self._store(route.key, agent_id, request, principal, peer)
+        record, created = await self._store(
+            route.key, agent_id, request, principal, peer, profile=profile_of(route)
+        )
         return await self._published(record, created, wait)
 
     async def publish_mongodb(
@@ -198,6 +218,8 @@ class RouteService:
         request: RouteRequest,
         principal: Principal,
         peer: str,
+        *,
+        profile: Profile | None = None,
     ) -> tuple[RouteRecord, bool]:
         """The stored route and whether it is new. One that is stored just so is left alone."""
         text = encode_request(request)
@@ -205,14 +227,18 @@ class RouteService:
         def work(session: Session) -> tuple[RouteRecord, bool]:
             routes = RouteRepository(session)
             before = routes.find(key)
+            # A label has one owner, whatever its paths; its own routes say who.
+            owner = before.agent_id if before else routes.owner_of(key)
+            if owner not in {None, agent_id}:
+                raise ConflictError(
+                    f"{key.label} is taken by another agent", hint="choose another subdomain"
+                )
             if before is None:
                 self._check_room(session, agent_id)
-            elif before.agent_id != agent_id:
-                raise ConflictError(
-                    f"{key.name} is taken by another agent", hint="choose another subdomain"
-                )
             elif before.request == text:
                 return before, False
+            if profile is not None and is_special(profile):
+                self._check_profile(routes, agent_id, key, profile)
             now = self._clock()
             record = RouteRecord(
                 key=key,
@@ -246,6 +272,23 @@ class RouteService:
                 hint="remove a route that isn't needed any more",
             )
 
+    def _check_profile(
+        self, routes: RouteRepository, agent_id: AgentId, key: RouteKey, profile: Profile
+    ) -> None:
+        stored = routes.requests_of(agent_id, RouteKind.HTTP)
+        if any(self._profile(request) == profile for name, request in stored if name == key):
+            return
+        others = (self._profile(request) for name, request in stored if name != key)
+        check_profiles(profile, others, self._most_profiles)
+
+    def _profile(self, request: str) -> Profile:
+        """That of a stored HTTP route; of one that can't be served any more, an ordinary one."""
+        try:
+            route = self._reader.route(RouteKind.HTTP, request)
+        except InputError:
+            return HTTP_PROFILE
+        return profile_of(route) if isinstance(route, HttpRoute) else HTTP_PROFILE
+
     async def _published(self, record: RouteRecord, created: bool, wait: float) -> Published:
         self._publisher.wake()
         status = await self._publisher.settle(record.key, record.revision, wait)
@@ -270,7 +313,8 @@ def _key_to_remove(request: RemoveRequest, agent_id: AgentId) -> RouteKey:
             return RouteKey(RouteKind.MONGODB, str(agent_id))
         case RouteKind.HTTP if request.subdomain is not None:
             # A name that is reserved today may have been given away before.
-            return RouteKey(RouteKind.HTTP, Subdomain(request.subdomain, reserved=frozenset()))
+            subdomain = Subdomain(request.subdomain, reserved=frozenset())
+            return RouteKey.http(subdomain, path_prefix(request.path))
         case RouteKind.HTTP:
             raise InputError("subdomain", "an HTTP route is named by its subdomain")
         case _:

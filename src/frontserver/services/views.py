@@ -53,12 +53,17 @@ def route_view(reader: RouteReader, record: RouteRecord, status: RouteStatus) ->
 
 def _domain(reader: RouteReader, key: RouteKey) -> str:
     below = reader.app_domain if key.kind is RouteKind.HTTP else reader.mongo_domain
-    return f"{key.name}.{below}"
+    return f"{key.label}.{below}"
+
+
+def _name_members(key: RouteKey) -> dict[str, str]:
+    below = {} if key.path == "/" else {"path": key.path}
+    return {"subdomain": key.label, **below}
 
 
 def _request_members(record: RouteRecord) -> dict[str, Any]:
     """What the view takes from the request; of one that doesn't decode any more, its name."""
-    name = {"subdomain": str(record.key.name)} if record.key.kind is RouteKind.HTTP else {}
+    name = _name_members(record.key) if record.key.kind is RouteKind.HTTP else {}
     try:
         request = decode_request(record.key.kind, record.request)
     except InputError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, func, select, tuple_
+from sqlalchemy import and_, bindparam, delete, func, or_, select, tuple_
 
 from frontserver.errors import InputError
 from frontserver.model.names import AgentId
@@ -93,6 +93,22 @@ _BURY = upsert(RemovedRouteRow)
 _UNBURY = Statement(delete(_removed).where(_this_tombstone))
 _COUNT = Statement(select(func.count()).select_from(_routes).where(_of_this_agent))
 _OF_AGENT = Statement(_ordered.where(_of_this_agent))
+_OWNER = Statement(
+    select(_routes.c.agent_id)
+    .where(
+        _routes.c.kind == bindparam("kind"),
+        or_(
+            _routes.c.name == bindparam("label"),
+            and_(_routes.c.name > bindparam("first"), _routes.c.name < bindparam("beyond")),
+        ),
+    )
+    .limit(1)
+)
+_REQUESTS = Statement(
+    select(_routes.c.name, _routes.c.request)
+    .where(_of_this_agent, _routes.c.kind == bindparam("kind"))
+    .order_by(_routes.c.revision.desc())
+)
 _FIRST = _ordered.limit(bindparam("limit"))
 _FOLLOWING = _FIRST.where(
     tuple_(_routes.c.kind, _routes.c.name) > tuple_(bindparam("kind"), bindparam("name"))
@@ -109,6 +125,13 @@ class RouteRepository(Repository[RouteRow]):
         """The route, if there is one."""
         return next(map(_record, self.session.rows(_FIND, **_key_values(key))), None)
 
+    def owner_of(self, key: RouteKey) -> AgentId | None:
+        """Whose the route's label is, whatever paths below it there are; `None` if nobody's."""
+        # "0" follows "/" in the order of names, so this is every path of the label.
+        values = {"label": key.label, "first": f"{key.label}/", "beyond": f"{key.label}0"}
+        rows = self.session.rows(_OWNER, kind=key.kind.value, **values)
+        return AgentId(rows[0][0]) if rows else None
+
     def count_of(self, agent_id: AgentId) -> int:
         """How many routes an agent has."""
         ((count,),) = self.session.rows(_COUNT, agent_id=agent_id)
@@ -117,6 +140,11 @@ class RouteRepository(Repository[RouteRow]):
     def of_agent(self, agent_id: AgentId) -> list[RouteRecord]:
         """An agent's routes by kind and name."""
         return [_record(row) for row in self.session.rows(_OF_AGENT, agent_id=agent_id)]
+
+    def requests_of(self, agent_id: AgentId, kind: RouteKind) -> list[tuple[RouteKey, str]]:
+        """An agent's requests of a kind, as they are stored, the newest first."""
+        rows = self.session.rows(_REQUESTS, agent_id=agent_id, kind=kind.value)
+        return [(RouteKey(kind, name), request) for name, request in rows]
 
     def page(self, after: RouteKey | None, limit: int) -> tuple[list[RouteRecord], int]:
         """Up to `limit` routes beyond `after`, by kind and name; and how many there are at all."""

@@ -29,6 +29,8 @@ NAMING = {
 }
 
 _LABEL = String(63)
+# Of a route: a label, and the path below it (`shop/api`).
+_ROUTE_NAME = String(191)
 _KIND = String(16)
 # In SQLite only INTEGER makes the primary key the row id itself.
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")
@@ -99,7 +101,7 @@ class RouteRow(Table):
     __tablename__ = "routes"
 
     kind: Mapped[str] = mapped_column(_KIND, primary_key=True)
-    name: Mapped[str] = mapped_column(_LABEL, primary_key=True)
+    name: Mapped[str] = mapped_column(_ROUTE_NAME, primary_key=True)
     agent_id: Mapped[str] = mapped_column(ForeignKey("agents.agent_id"), index=True)
     # The wire request as JSON: the options are kept as they were given.
     request: Mapped[str] = mapped_column(Text)
@@ -114,7 +116,7 @@ class RemovedRouteRow(Table):
     __tablename__ = "removed_routes"
 
     kind: Mapped[str] = mapped_column(_KIND, primary_key=True)
-    name: Mapped[str] = mapped_column(_LABEL, primary_key=True)
+    name: Mapped[str] = mapped_column(_ROUTE_NAME, primary_key=True)
     revision: Mapped[int] = mapped_column(_NUMBER, ForeignKey("revisions.number"), index=True)
 
 
@@ -138,7 +140,7 @@ class RouteStatusRow(Table):
 
     node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"), primary_key=True)
     kind: Mapped[str] = mapped_column(_KIND, primary_key=True)
-    name: Mapped[str] = mapped_column(_LABEL, primary_key=True)
+    name: Mapped[str] = mapped_column(_ROUTE_NAME, primary_key=True)
     state: Mapped[str] = mapped_column(String(16))
     reason: Mapped[str | None] = mapped_column(Text)
     revision: Mapped[int] = mapped_column(_NUMBER)

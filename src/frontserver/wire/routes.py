@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from frontserver.errors import InputError
-from frontserver.model.names import AgentId, DomainName, Subdomain
+from frontserver.model.names import AgentId, DomainName, PathPrefix, Subdomain
 from frontserver.model.routes import (
     Balance,
     CookieName,
@@ -58,11 +58,12 @@ class CheckOptions(_Options, frozen=True):
 
 
 class TargetOptions(_Options, frozen=True):
-    """One of several origins."""
+    """One of several origins. One that drains gets no new visitors; sticky ones come back."""
 
     url: str
     weight: int = 100
     backup: bool = False
+    drain: bool = False
 
 
 class StickyOptions(_Options, frozen=True):
@@ -103,7 +104,10 @@ class OriginTlsOptions(_Options, frozen=True):
 
 
 class HttpOptions(_Options, frozen=True):
-    """All options of an HTTP route; every one may be left out."""
+    """All options of an HTTP route; every one may be left out.
+
+    Under `maintenance` visitors get 503 with `Retry-After`, and targets hear of nobody.
+    """
 
     use_tls: bool | UnsetType = UNSET
     redirect_https: bool = False
@@ -116,6 +120,7 @@ class HttpOptions(_Options, frozen=True):
     max_connections: int | None = None
     host_header: str = HostHeader.PRESERVE.value
     origin_tls: OriginTlsOptions = OriginTlsOptions()
+    maintenance: bool = False
 
 
 class MongoOptions(_Options, frozen=True):
@@ -126,12 +131,16 @@ class MongoOptions(_Options, frozen=True):
 
 
 class HttpRouteRequest(msgspec.Struct, rename="camel", frozen=True):
-    """POST /api/proxy/http. Unknown top-level fields are ignored (`expectedDomain`)."""
+    """POST /api/proxy/http. Unknown top-level fields are ignored (`expectedDomain`).
+
+    The route has everything of its domain from `path` on that no longer path has; `/` by default.
+    """
 
     agent_id: str
     subdomain: str
     target_url: str | None = None
     options: HttpOptions | None = None
+    path: str | UnsetType = UNSET
 
 
 class MongoRouteRequest(msgspec.Struct, rename="camel", frozen=True):
@@ -158,10 +167,14 @@ class RemoveRequest(msgspec.Struct, rename="camel", frozen=True):
     agent_id: str
     subdomain: str | None = None
     type: str = "http"
+    path: str | UnsetType = UNSET
 
 
 class RouteView(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """A route as lists show it. `status` is active, pending or failed; `reason` says why."""
+    """A route as lists show it. `status` is active, pending or failed; `reason` says why.
+
+    `path` is absent where a route begins at `/`.
+    """
 
     type: str
     agent_id: str
@@ -173,6 +186,7 @@ class RouteView(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_
     # A default factory, since `omit_defaults` would leave out a plain default.
     health: str = msgspec.field(default_factory=lambda: "unknown")
     subdomain: str | None = None
+    path: str | None = None
     target_url: str | None = None
     target_host: str | None = None
     target_port: int | None = None
@@ -189,13 +203,17 @@ class RouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
 
 class HttpRouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """The answer to POST /api/proxy/http; `reason` says why `status` isn't active."""
+    """The answer to POST /api/proxy/http; `reason` says why `status` isn't active.
+
+    `path` is absent where the route begins at `/`.
+    """
 
     success: bool = True
     message: str
     agent_id: str
     subdomain: str
     domain: str
+    path: str | UnsetType = UNSET
     target_url: str
     type: str = "http"
     status: str
@@ -277,6 +295,7 @@ def http_route(
         agent_id=agent_id,
         subdomain=subdomain,
         domain=_at("subdomain", DomainName, f"{subdomain}.{app_domain}"),
+        path=path_prefix(request.path),
         targets=_targets(request.target_url, options.targets),
         use_tls=tls_available and options.use_tls is not False,
         redirect_https=options.redirect_https,
@@ -289,7 +308,13 @@ def http_route(
         max_connections=options.max_connections,
         host_header=_host_header(options.host_header),
         origin_tls=_origin_tls(options.origin_tls),
+        maintenance=options.maintenance,
     )
+
+
+def path_prefix(path: str | UnsetType) -> PathPrefix:
+    """Where the route begins that a request names. Raises `InputError`."""
+    return PathPrefix() if path is UNSET else PathPrefix(path)
 
 
 def mongo_route(request: MongoRouteRequest, *, mongo_domain: str, default_host: str) -> MongoRoute:
@@ -335,7 +360,7 @@ def _targets(target_url: str | None, extra: list[TargetOptions]) -> tuple[Target
     for index, option in enumerate(extra):
         path = f"options.targets[{index}]"
         url = _at(f"{path}.url", TargetUrl.parse, option.url)
-        target = _at(path, Target, url, option.weight, option.backup)
+        target = _at(path, Target, url, option.weight, option.backup, option.drain)
         if target.url in {known.url for known in targets[:1]} and target_url:
             targets[0] = target  # Named again with its weight: the longer form counts.
         else:

@@ -214,11 +214,12 @@ class FrontServer:
                 return httpx.Response(200, json={"success": True, "agentId": agent,
                                                  "routes": list(self.routes.values())})  # fmt: skip
             case "GET", ["proxy", "routes", kind, label]:
-                view = self.routes[f"{kind}/{label}"] | {"status": self.status}
+                below = parse_qs(request.url.query.decode()).get("path", [""])[0]
+                view = self.routes[f"{kind}/{label}{below}"] | {"status": self.status}
                 return httpx.Response(200, json={"status": view["status"], "route": view})
             case "DELETE", ["proxy"]:
                 query = parse_qs(request.url.query.decode())
-                label = query.get("subdomain", query["agentId"])[0]
+                label = query.get("subdomain", query["agentId"])[0] + query.get("path", [""])[0]
                 if self.routes.pop(f"{query['type'][0]}/{label}", None) is None:
                     return problem(404, "there is no such route")
                 return httpx.Response(
@@ -248,6 +249,7 @@ class FrontServer:
 
     def _publish(self, kind: str, body: dict[str, Any]) -> httpx.Response:
         label = body.get("subdomain", body["agentId"])
+        path = {"path": body["path"]} if "path" in body else {}
         domain = f"{label}.apps.example.com" if kind == "http" else DOMAIN
         view = {
             "type": kind,
@@ -266,15 +268,18 @@ class FrontServer:
         if kind == "http":
             view |= {"subdomain": label, "targetUrl": body.get("targetUrl", "")}
             answer |= {"subdomain": label, "targetUrl": body.get("targetUrl", "")}
+            view |= path
+            answer |= path
         else:
             host = body.get("targetHost", "203.0.113.7")
             view |= {"targetHost": host, "targetPort": body["targetPort"]}
             answer |= {"connectionString": f"mongodb://{DOMAIN}:27017/?tls=true",
                        "targetHost": host, "targetIp": host,
                        "targetPort": body["targetPort"]}  # fmt: skip
-        self.routes[f"{kind}/{label}"] = view
+        self.routes[f"{kind}/{label}{path.get('path', '')}"] = view
         if self.status == "pending":
             location = f"/api/proxy/routes/{kind}/{label}"
+            location += f"?path={path['path']}" if path else ""
             return httpx.Response(202, json=answer, headers={"Location": location})
         return httpx.Response(201, json=answer)
 

@@ -163,7 +163,7 @@ def test_http_add_gathers_options_from_file_flags_and_pairs(host: Host, tmp_path
     options.write_text('{"balance": "first", "timeouts": {"server": 9, "queue": 1}}')
     told = host.json(
         *("http", "add", "shop", "http://10.0.0.5:3000", "--options-file", str(options)),
-        *("--check", "--check-path", "/health", "--sticky", "--redirect-https"),
+        *("--check", "--check-path", "/health", "--sticky", "--redirect-https", "--maintenance"),
         *("--balance", "leastconn", "--option", "timeouts.server=30"),
         *("--option", "hostHeader=target", "--option", "maxConnections=5"),
     )
@@ -173,6 +173,7 @@ def test_http_add_gathers_options_from_file_flags_and_pairs(host: Host, tmp_path
         "check": {"path": "/health"},
         "sticky": True,
         "redirectHttps": True,
+        "maintenance": True,
         "hostHeader": "target",
         "maxConnections": 5,
     }
@@ -214,6 +215,21 @@ def test_routes_are_listed(host: Host) -> None:
         ["shop.apps.example.com", "http", "http://10.0.0.5:3000", "active,", "target", "down"],
         [DOMAIN, "mongodb", "10.0.0.5:27017", "failed", "(no", "slot)"],
     ]
+
+
+def test_a_path_is_published_shown_and_removed_beside_others(host: Host) -> None:
+    host("http", "add", "shop", "http://10.0.0.5:3000")
+    added = host("http", "add", "shop", "http://10.0.0.6:3000", "--path", "/api")
+    assert added.output == "shop.apps.example.com/api → http://10.0.0.6:3000: active\n"
+    assert list(host.server.bodies())[-1]["path"] == "/api"
+    assert [line.split()[0] for line in host("routes").output.splitlines()] == [
+        "DOMAIN",
+        "shop.apps.example.com",
+        "shop.apps.example.com/api",
+    ]
+    assert host("remove", "shop", "--path", "/api").exit_code == 0
+    assert list(host.server.routes) == ["http/shop"]
+    assert host("remove", "--mongodb", "--path", "/api").exit_code == 2
 
 
 def test_mongodb_add_tells_how_to_connect(host: Host) -> None:

@@ -310,6 +310,24 @@ def test_wait_active_ends_when_the_route_is_removed(call: Caller, server: FrontS
         call("wait_active", answer)
 
 
+def test_two_paths_of_a_domain_are_waited_for_apart(server: FrontServer, time: Time) -> None:
+    """Whether by their locations or, in another process, by the list."""
+    server.status = "pending"
+    with Client(URL, AGENT, key=KEY, transport=server.transport, sleep=time.sleep) as client:
+        client.add_http("shop", "10.0.0.5")
+        answer = client.add_http("shop", "10.0.0.6", path="/api")
+        server.status = "active"
+        assert client.wait_active(answer).path == "/api"
+        assert str(server.requests[-1].url) == f"{URL}/api/proxy/routes/http/shop?path=/api"
+    server.routes["http/shop/api"] |= {"status": "failed", "reason": "no slot"}
+    server.routes["http/shop"] |= {"status": "active"}
+    with (
+        Client(URL, AGENT, key=KEY, transport=server.transport, sleep=time.sleep) as client,
+        pytest.raises(NotActiveError, match=r"shop\.apps\.example\.com/api failed: no slot"),
+    ):
+        client.wait_active(answer)
+
+
 def test_the_location_of_a_202_is_polled_at_our_own_server(server: FrontServer, time: Time) -> None:
     server.status = "pending"
     with Client(URL, AGENT, key=KEY, transport=server.transport, sleep=time.sleep) as client:

@@ -18,7 +18,7 @@ from frontserver.errors import (
     InputError,
     NotFoundError,
 )
-from frontserver.model.names import AgentId
+from frontserver.model.names import AgentId, Subdomain
 from frontserver.model.routes import RouteKey, RouteKind
 from frontserver.model.status import ProxyStatus, RouteState, RouteStatus
 from frontserver.security import principals
@@ -39,6 +39,7 @@ from frontserver.wire.routes import (
     RouteView,
     http_route,
     mongo_route,
+    path_prefix,
 )
 
 AGENT_ADDRESS = "203.0.113.7"
@@ -176,6 +177,7 @@ class FakeRoutes(RouteService):
         principal.require_agent(route.agent_id)
         view = self._view(
             "http", route.agent_id, route.domain, subdomain=route.subdomain,
+            path=None if route.path.is_root else str(route.path),
             target_url=str(route.targets[0].url),
         )  # fmt: skip
         return self._publish(route.key, view, wait)
@@ -224,8 +226,10 @@ class FakeRoutes(RouteService):
             raise InputError("type", "a route's type is http or mongodb")
         if request.type == "http" and not request.subdomain:
             raise InputError("subdomain", "an HTTP route is removed by its subdomain")
-        name = request.subdomain if request.type == "http" else agent_id
-        view = self.views.pop(RouteKey(RouteKind(request.type), str(name)), None)
+        key = RouteKey(RouteKind.MONGODB, agent_id)
+        if request.type == "http":
+            key = RouteKey.http(Subdomain(str(request.subdomain)), path_prefix(request.path))
+        view = self.views.pop(key, None)
         if view is None:
             raise NotFoundError("there is no such route")
         self.waits.append(wait)

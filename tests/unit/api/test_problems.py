@@ -230,8 +230,8 @@ async def test_a_body_in_chunks_above_the_limit_is_413(world: World) -> None:
 
 
 OPTIONS = (
-    "balance, check, headers, hostHeader, maxConnections, originTls, redirectHttps, sticky, "
-    "targets, timeouts, useTls"
+    "balance, check, headers, hostHeader, maintenance, maxConnections, originTls, redirectHttps, "
+    "sticky, targets, timeouts, useTls"
 )
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"foo": 1}, "options.foo", f"there is no such field; allowed: {OPTIONS}"),
@@ -243,7 +243,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (
         {"targets": [{"url": "http://192.0.2.1", "wheight": 1}]},
         "options.targets[0].wheight",
-        "there is no such field; allowed: backup, url, weight",
+        "there is no such field; allowed: backup, drain, url, weight",
     ),
     (
         {"headers": {"request": {"add": {}}}},

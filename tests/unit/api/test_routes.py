@@ -275,6 +275,54 @@ async def test_a_route_is_removed_by_body_or_by_query(world: World, sent: dict[s
     assert world.routes.views == {}
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"json": {"agentId": "server-id", "subdomain": "shop", "path": "/api/"}},
+        {"params": {"agentId": "server-id", "subdomain": "shop", "path": "/api"}},
+    ],
+    ids=["body", "query"],
+)
+async def test_a_path_is_removed_by_body_or_by_query(world: World, sent: dict[str, Any]) -> None:
+    await world.call("POST", "/api/proxy/http", json=HTTP)
+    await world.call("POST", "/api/proxy/http", json=HTTP | {"path": "/api"})
+
+    assert (await world.call("DELETE", "/api/proxy", **sent)).status_code == 200
+    assert [key.name for key in world.routes.views] == ["shop"]
+
+
+async def test_only_a_path_below_the_root_is_shown(world: World) -> None:
+    """So that older agents see what they always saw."""
+    for path, created in ({}, 201), ({"path": "/"}, 200):
+        answer = await world.call("POST", "/api/proxy/http", json=HTTP | path)
+        assert answer.status_code == created
+        assert "path" not in answer.json()
+        assert "path" not in answer.json()["route"]
+    answer = await world.call("POST", "/api/proxy/http", json=HTTP | {"path": "/api/v2/"})
+    assert answer.status_code == 201
+    assert answer.json()["path"] == answer.json()["route"]["path"] == "/api/v2"
+    assert answer.json()["message"] == "the route shop.apps.example.com/api/v2 is created and live"
+
+
+async def test_a_pending_path_is_polled_by_its_path(world: World) -> None:
+    world.routes.outcome = PENDING
+    answer = await world.call("POST", "/api/proxy/http", json=HTTP | {"path": "/api/v2/"})
+    assert answer.headers["location"] == "/api/proxy/routes/http/shop?path=/api/v2"
+    polled = await world.call("GET", answer.headers["location"])
+    assert polled.json()["route"]["path"] == "/api/v2"
+    for elsewhere in ("", "?path=/", "?path=/api", "?path=nonsense"):
+        assert_problem(await world.call("GET", f"/api/proxy/routes/http/shop{elsewhere}"), 404)
+
+    gone = await world.call("DELETE", "/api/proxy", json=HTTP | {"path": "/api/v2"})
+    assert gone.headers["location"] == "/api/proxy/routes/http/shop?path=/api/v2"
+
+
+@pytest.mark.parametrize("path", ["api", "", "/a//b", "/..", "/a%2fb", 7, None])
+async def test_a_bad_path_is_422_by_its_name(world: World, path: Any) -> None:
+    answer = await world.call("POST", "/api/proxy/http", json=HTTP | {"path": path})
+    assert assert_problem(answer, 422)["errors"][0]["field"] == "path"
+
+
 async def test_the_mongodb_route_is_removed_by_its_agent(world: World) -> None:
     await world.call("POST", "/api/proxy/mongodb", json=MONGO)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
 import os
@@ -19,14 +20,20 @@ from frontserver.backends.file.generations import Generations
 from frontserver.backends.memory import MemoryBackend
 from frontserver.backends.port import Backend
 from frontserver.haproxy import binary
+from frontserver.haproxy.canary import Canary, Verdicts
 from frontserver.haproxy.check import check
 from frontserver.haproxy.master import MasterClient
+from frontserver.haproxy.probe import Prober
 from frontserver.haproxy.process import EmbeddedHaproxy
 from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.model.targets import HostPort
 from frontserver.planning.compiled import Frontends
 from frontserver.rendering.render import Renderer
 from frontserver.rendering.templates import Templates
+
+# Shared by all tests, since the same profiles need no trial each time.
+_VERDICTS = Path(tempfile.mkdtemp(prefix="fs-verdicts-"))
+atexit.register(shutil.rmtree, _VERDICTS, ignore_errors=True)
 
 
 def haproxy_binaries() -> list[str]:
@@ -59,6 +66,7 @@ class Site:
         )
         self.generations = Generations(directory / "haproxy")
         self.templates: Path | None = None
+        self.verdicts = Verdicts(_VERDICTS / program.parent.name)
 
     @property
     def http_port(self) -> int:
@@ -89,6 +97,8 @@ class Site:
             runtime=RuntimeClient(self.runtime_socket, master=self.master_socket),
             master=MasterClient(self.master_socket),
             check=judge,
+            canary=Canary(self.program, self.verdicts),
+            prober=Prober(self.program, self.verdicts),
         )
 
 

@@ -223,9 +223,14 @@ def current(site: Site) -> Path:
 
 
 def text_of(site: Site, name: str) -> str:
-    """A file of the current generation; empty if it isn't there."""
-    path = current(site) / name
-    return path.read_text() if path.is_file() else ""
+    """What HAProxy would read of a file of the current generation; empty if it isn't there."""
+    return text_at(current(site) / name)
+
+
+def text_at(path: Path) -> str:
+    """A file without the lines that are out of use."""
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return "".join(line for line in lines if not line.startswith("#"))
 
 
 def generations(site: Site) -> list[str]:
@@ -240,6 +245,8 @@ def unwritable(site: Site) -> Iterator[None]:
     obstacles = [maps / f".{path.name}.tmp" for path in maps.glob("*.map")]
     for obstacle in obstacles:
         obstacle.mkdir()
+    for path in maps.glob("*.map"):
+        path.touch()  # Somebody else's doing: it is written anew, not changed in place.
     try:
         yield
     finally:

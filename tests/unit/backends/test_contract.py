@@ -11,17 +11,20 @@ from hypothesis import given, settings
 
 from frontserver.backends.memory import MemoryBackend
 from frontserver.backends.port import Backend, State
-from frontserver.model.names import DomainName
+from frontserver.model.names import DomainName, PathPrefix
 from frontserver.model.routes import (
     CookieName,
     HeaderEdits,
     HeaderName,
     HeaderValue,
     HealthCheck,
+    HttpRoute,
     Route,
+    Target,
     Timeouts,
 )
-from frontserver.planning.actions import CutServer, DropEntry, PutEntry, PutServer
+from frontserver.model.targets import TargetUrl
+from frontserver.planning.actions import CutServer, DropEntry, PutEntry, PutServer, SetServer
 from frontserver.planning.compiled import (
     HOSTS,
     VALUES,
@@ -79,7 +82,8 @@ class Driver:
             await self.backend.perform(step.afterwards)
         if planned.reasons:
             self.state = State(target, lay_out(planned.layout, planned.deferred, POLICY))
-            await self.backend.reload(self.state, planned.reasons)
+            differing = [change.key for change in planned.deferred]
+            await self.backend.reload(self.state, planned.reasons, changed=differing)
         return planned
 
     async def seen(self) -> Running:
@@ -148,6 +152,68 @@ async def test_moving_to_another_loaded_profile_needs_no_reload(driver: Driver) 
     await driver.assert_in_step()
 
 
+def spread(*weights: int | None) -> HttpRoute:
+    """A sticky route whose first targets have these weights, `None` for one that drains."""
+    targets = tuple(
+        Target(TargetUrl.parse(f"http://10.0.0.{n}:80"), weight=weight or 100, drain=weight is None)
+        for n, weight in enumerate(weights, start=1)
+    )
+    return msgspec.structs.replace(http(sticky=CookieName("SID")), targets=targets)
+
+
+async def test_weights_change_in_place(driver: Driver) -> None:
+    """Drained and back, with the same servers all the time, and nothing added or retired."""
+    await driver.to(spread(100, 100))
+    slot = driver.state.layout.slots[http().key]
+    names = set((await driver.seen()).servers[slot])
+    for weights in ((100, None), (7, None), (256, 1), (None, None), (100, 100)):
+        planned = await driver.to(spread(*weights))
+
+        assert planned.reasons == ()
+        assert {type(action) for step in planned.steps for action in step.actions} == {SetServer}
+        servers = (await driver.seen()).servers[slot]
+        assert set(servers) == names
+        found = {server.address: server.weight for server in servers.values()}
+        assert found == {f"10.0.0.{n}": weight or 0 for n, weight in enumerate(weights, start=1)}
+        await driver.assert_in_step()
+
+
+async def test_a_drained_server_is_drained_after_a_reload(driver: Driver) -> None:
+    await driver.to(spread(100, 100))
+    await driver.to(spread(100, None))
+    state = State(driver.state.config, lay_out(driver.state.layout, (), POLICY))
+
+    await driver.backend.reload(state, (ReloadReason.POOL_REFILL,))
+
+    driver.state = state
+    await driver.assert_in_step()
+
+
+async def test_a_weight_that_somebody_changed_by_hand_is_corrected(driver: Driver) -> None:
+    await driver.to(spread(100, 50))
+    slot = driver.state.layout.slots[http().key]
+    route = driver.state.config.routes[http().key]
+    by_hand = msgspec.structs.replace(route.servers[0], weight=3)
+
+    await driver.backend.perform([SetServer(slot, by_hand)])
+    found = adopt(driver.state.config, await driver.seen(), driver.state.layout)
+    mending = plan(diff(found.config, driver.state.config), found.layout)
+
+    assert mending.steps
+    assert await driver.backend.apply(mending.steps) == {}
+    await driver.assert_in_step()
+
+
+async def test_paths_come_and_go_below_a_domain(driver: Driver) -> None:
+    api, version, loud = (
+        http("shop", path=PathPrefix(path)) for path in ("/api", "/api/v2", "/API")
+    )
+    for routes in ([http(), api, version], [version], [version, loud], []):
+        planned = await driver.to(*routes)
+        assert planned.reasons == ()
+        await driver.assert_in_step()
+
+
 async def test_what_was_persisted_comes_back_after_a_reload_of_everything(driver: Driver) -> None:
     await driver.to(http(), mongo(), rich())
     await driver.to(http("shop", "http://10.0.0.9:99"), mongo())
@@ -196,6 +262,24 @@ async def test_a_step_that_is_refused_leaves_everything_as_it_was(
 
     assert list(failed) == [broken.key]
     assert failed[broken.key]
+    assert await driver.seen() == before
+
+
+async def test_a_weight_is_put_back_when_a_step_is_refused(driver: Driver) -> None:
+    await driver.to(spread(100, 100))
+    before = await driver.seen()
+    after = compiled(spread(100, None))[http().key]
+    assert after is not None
+    # No map can hold this key.
+    broken = msgspec.structs.replace(after, routing=((HOSTS, "two words"),))
+    if isinstance(driver.backend, MemoryBackend):
+        driver.backend.refuses = lambda thing: "no" if isinstance(thing, PutEntry) else None
+    target = driver.state.config.with_routes({broken.key: broken})
+    planned = plan(diff(driver.state.config, target), driver.state.layout)
+    assert any(isinstance(action, SetServer) for action in planned.steps[0].actions)
+
+    assert list(await driver.backend.apply(planned.steps)) == [broken.key]
+
     assert await driver.seen() == before
 
 

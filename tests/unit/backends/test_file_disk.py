@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -13,6 +13,7 @@ import pytest
 
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.file.generations import MANIFEST, Generations, Manifest
+from frontserver.backends.file.tree import Tree
 from frontserver.backends.port import State
 from frontserver.errors import (
     CommandRefusedError,
@@ -26,7 +27,7 @@ from frontserver.haproxy.master import Worker
 from frontserver.model.names import DomainName
 from frontserver.model.routes import OriginTls
 from frontserver.model.targets import HostPort
-from frontserver.planning.actions import PutCertificate
+from frontserver.planning.actions import PutCertificate, PutEntry
 from frontserver.planning.compile import HTTP_PROFILE
 from frontserver.planning.compiled import HOSTS, Certificate
 from frontserver.planning.layout import Layout
@@ -162,18 +163,45 @@ async def test_haproxy_is_brought_back_even_while_the_disk_is_broken(
     await on_disk(site, "second")
 
 
+async def test_half_a_line_in_a_map_is_never_loaded(
+    site: Site, driver: Driver, app: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """HAProxy takes it: `p1f….1` where `p1f….17` was meant would be another route's backend."""
+    changes: list[bool] = []
+    driver.backend.on_change(lambda: changes.append(True))
+    await driver.to(shop(app), shop(app, "second"))
+    await on_disk(site)
+    await on_disk(site, "second")
+    path = current(site) / HOSTS
+    path.write_bytes(path.read_bytes()[:-3])
+
+    await kill_haproxy(driver)
+    await until(lambda: bool(changes), "HAProxy was brought back")
+
+    assert "had no end" in caplog.text
+    running = await driver.seen()
+    slots = driver.state.layout.slots
+    whole = {f"{key.name}.apps.example.com": slot for key, slot in slots.items()}
+    assert running.maps[HOSTS].items() < whole.items()
+
+
 async def test_what_makes_a_route_reachable_is_written_last(
     site: Site, driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crash in the middle must not join a route with another one's servers or values."""
     written: list[str] = []
-    write = site.generations.replace
+    put, update = Tree.put, Tree.update
 
-    def record(file: str, text: str) -> None:
-        written.append(file)
-        write(file, text)
+    def record_files(tree: Tree, files: Mapping[str, str]) -> int:
+        written.extend(files)
+        return put(tree, files)
 
-    monkeypatch.setattr(site.generations, "replace", record)
+    def record_maps(tree: Tree, changes: Mapping[str, Mapping[str, str | None]]) -> int:
+        written.extend(changes)
+        return update(tree, changes)
+
+    monkeypatch.setattr(Tree, "put", record_files)
+    monkeypatch.setattr(Tree, "update", record_maps)
     ca, _ = self_signed("origin.internal")
     own_ca = OriginTls(server_name=DomainName("origin.internal"), ca_pem=ca)
     route = http("shop", "https://10.0.0.1", origin_tls=own_ca, use_tls=False)
@@ -184,7 +212,7 @@ async def test_what_makes_a_route_reachable_is_written_last(
     assert kinds[0] == "certs"
     assert all(kind.startswith("50-p") for kind in kinds[1:])
     assert written.index("maps/flags.map") > len(kinds) - 1
-    assert written[-2:] == [HOSTS, "maps/sni.map"]
+    assert written[-3:] == [HOSTS, "maps/paths.map", "maps/sni.map"]
 
 
 async def test_closing_flushes(site: Site, driver: Driver, app: int) -> None:
@@ -217,8 +245,10 @@ async def test_a_renewed_certificate_is_not_undone_by_a_failed_flush(
     backend = driver.backend
     assert isinstance(backend, FileBackend)
     backend._mirror.certificate(new.name, new.pem)
-    with unwritable(site), pytest.raises(StorageError):
-        await backend._mirror.flush()
+    with unwritable(site):
+        backend._mirror.act([PutEntry(HOSTS, "other.apps.example.com", "p1f.0")])
+        with pytest.raises(StorageError):
+            await backend._mirror.flush()
 
     await backend._mirror.flush()
 
@@ -518,18 +548,11 @@ def test_configurations_are_readable_by_us_alone(site_directory: Generations) ->
     manifest = Manifest("f", ())
     path = made.write("000001", {"certs/key.pem": "key"}, manifest)
     made.promote(path)
-    made.replace("maps/new.map", "k v\n")
-    for file in (path / "certs/key.pem", path / "maps/new.map", path / "manifest.json"):
+    Tree.unknown(path).put({"maps/hosts.map": "k v\n"})
+    for file in (path / "certs/key.pem", path / "maps/hosts.map", path / "manifest.json"):
         assert file.stat().st_mode & 0o777 == 0o600
     for directory in (path, path / "certs", path / "maps", path.parent):
         assert directory.stat().st_mode & 0o777 == 0o700
-
-
-def test_without_a_current_configuration_nothing_can_be_replaced(
-    site_directory: Generations,
-) -> None:
-    with pytest.raises(StorageError, match="no current configuration"):
-        site_directory.replace("maps/hosts.map", "")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from frontserver.backends.file.backend import FileBackend
+from frontserver.backends.file.tree import Tree
 from frontserver.errors import StorageError
 from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.model.names import DomainName
@@ -68,11 +69,13 @@ async def test_a_transaction_that_was_left_open_stops_no_other(
         await runtime.close()
 
 
-async def test_a_slot_is_not_given_back_while_its_end_is_still_being_written(site: Site) -> None:
+async def test_a_slot_is_not_given_back_while_its_end_is_still_being_written(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """That may fail; and if HAProxy then starts from disk, it must not find two owners there."""
     started, go_on = threading.Event(), threading.Event()
 
-    def full(file: str, text: str) -> None:
+    def full(tree: Tree, files: object) -> int:
         started.set()
         go_on.wait()
         raise StorageError("no space left on device")
@@ -83,8 +86,7 @@ async def test_a_slot_is_not_given_back_while_its_end_is_still_being_written(sit
         await driver.to(http())
         slot = driver.state.layout.slots[http().key]
         await backend._mirror.flush()
-        replace = backend._generations.replace
-        backend._generations.replace = full  # type: ignore[method-assign]
+        monkeypatch.setattr(Tree, "put", full)
         await driver.to()
         await until(started.is_set, "a flush")
         assert not backend._mirror.is_behind
@@ -94,5 +96,5 @@ async def test_a_slot_is_not_given_back_while_its_end_is_still_being_written(sit
         go_on.set()
         assert await looking == frozenset()
 
-        backend._generations.replace = replace  # type: ignore[method-assign]
+        monkeypatch.undo()
         assert await backend.idle([slot]) == {slot}

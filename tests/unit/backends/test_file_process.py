@@ -139,7 +139,7 @@ async def test_a_killed_control_plane_in_the_middle_of_a_reload_loses_nothing(
         assert isinstance(backend, FileBackend)
         await backend._mirror.flush()
         state = State(driver.state.config, driver.state.layout)
-        generation = await backend._write(state)
+        generation = (await backend._drafts.make_whole(state)).path
         site.generations.promote(generation)
         assert (await backend._master.reload()).success
         abandon(driver)

@@ -21,10 +21,13 @@ from frontserver.errors import (
     StorageError,
     TemplateError,
 )
+from frontserver.model.names import PathPrefix
 from frontserver.model.targets import HostPort
-from frontserver.planning.compiled import HOSTS, Frontends
-from frontserver.planning.plan import ReloadReason
+from frontserver.planning.compiled import HOSTS, PATHS, Frontends
+from frontserver.planning.diff import diff
+from frontserver.planning.plan import ReloadReason, plan
 from frontserver.rendering.render import GLOBAL
+from frontserver.rendering.templates import default_directory
 from tests.unit.backends.conftest import Site
 from tests.unit.backends.fileworld import (
     REFILL,
@@ -39,6 +42,7 @@ from tests.unit.backends.fileworld import (
     until,
 )
 from tests.unit.backends.test_contract import Driver
+from tests.unit.planning.routes import compiled, http
 
 SHOP = "shop.apps.example.com"
 CHANGED = (ReloadReason.FRONTENDS,)
@@ -106,6 +110,25 @@ async def test_a_configuration_that_haproxy_refuses_touches_nothing(
     await assert_untouched(site, driver, before)
 
 
+async def test_a_template_that_looks_into_fewer_maps_is_lived_with(
+    site: Site, driver: Driver, app: int
+) -> None:
+    """As when HAProxy runs on from an older version, or with a frontend of the operator's."""
+    ours = (default_directory() / "frontends.cfg.j2").read_text().splitlines(keepends=True)
+    theirs = "".join(line for line in ours if PATHS not in line)
+    await customise(site, driver, "frontends.cfg.j2", theirs)
+    await driver.backend.reload(driver.state, CHANGED)
+
+    assert (await driver.seen()).maps[PATHS] == {}
+    await driver.assert_in_step()
+    assert await serves(site)
+    below = http("shop", path=PathPrefix("/api"))
+    target = driver.state.config.with_routes(compiled(below))
+    planned = plan(diff(driver.state.config, target), driver.state.layout)
+    assert "map" in (await driver.backend.apply(planned.steps))[below.key]
+    await driver.assert_in_step()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "error", "says"),
     [
@@ -159,7 +182,7 @@ async def test_a_reload_that_ends_the_master_is_rolled_back(
     """What neither our walls nor `haproxy -c` see, and happens after binding (2.8, 3.0)."""
     before = current(site)
     await customise(site, driver, "custom/global.cfg.j2", "    chroot /nowhere/at/all\n")
-    monkeypatch.setattr("frontserver.backends.file.backend.check_reloadable", lambda *_: None)
+    monkeypatch.setattr("frontserver.backends.file.judge.check_reloadable", lambda *_: None)
 
     with pytest.raises(ProxyError):
         await driver.backend.reload(driver.state, CHANGED)
@@ -304,7 +327,7 @@ async def test_an_interrupted_reload_is_undone_at_the_next_look(
     ran = current(site)
     backend = driver.backend
     assert isinstance(backend, FileBackend)
-    site.generations.promote(await backend._write(driver.state))
+    site.generations.promote((await backend._drafts.make_whole(driver.state)).path)
 
     await driver.assert_in_step()
 

@@ -26,10 +26,12 @@ WORDS = {
     "errors",
     "failed",
     "frontserver",
+    "map_beg",
     "model",
     "pending",
     "wire",
     "Authorization",
+    "FRONTSERVER_PROFILES_PER_AGENT",
     "Forwarded",
     "Location",
 }

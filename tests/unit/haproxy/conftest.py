@@ -77,6 +77,7 @@ class Site(msgspec.Struct, frozen=True):
         fresh.write_text(
             f"global\n  stats socket {self.runtime} mode 600 level admin\n"
             f"  description answers {status}\n"
+            "defaults unfit\n  mode http\n  balance static-rr\n"
             "defaults d\n  mode http\n  timeout connect 1s\n  timeout client 5s\n"
             "  timeout server 5s\n"
             f"frontend f\n  bind 127.0.0.1:{self.port}\n"
@@ -85,6 +86,12 @@ class Site(msgspec.Struct, frozen=True):
             f"backend nobody from d\n  http-request return status {status}\n"
             "backend slot1 from d\nbackend slot2 from d\n"
         )
+        fresh.replace(self.config)
+
+    def add(self, text: str) -> None:
+        """Lines more, at the end of the configuration."""
+        fresh = self.config.with_suffix(".tmp")
+        fresh.write_text(self.config.read_text() + text)
         fresh.replace(self.config)
 
     def process(self) -> EmbeddedHaproxy:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from frontserver.errors import CommandRefusedError
-from frontserver.haproxy.answers import check, is_absent
+from frontserver.haproxy.answers import check, is_absent, is_present
 
 MOVED = (
     "IP changed from '127.0.0.1' to '127.0.0.2', port changed from '9' to '99' "
     "by 'stats socket command'\n"
+)
+REFERRED_TO = (
+    "This proxy cannot be removed at runtime due to other configuration elements pointing to it.\n"
 )
 STATIC_BALANCE = (
     "New backend registered (no support for dynamic servers: "
@@ -87,6 +90,13 @@ def test_a_success_is_taken_for_one(command: str, answer: str) -> None:
         ("add backend b from p", STATIC_BALANCE),
         ("del backend b", "Backend must be unpublished prior to its deletion.\n"),
         ("wait 2s srv-removable b/s", "Failed.\n"),
+        ("wait 50ms be-removable b", "Failed. Only a backend without server can be deleted.\n"),
+        ("wait 50ms be-removable b", "Failed. No such backend.\n"),
+        ("add backend b from p", "Cannot find default proxy 'p'.\n"),
+        ("publish backend b", "No such backend.\n"),
+        # A command before this one succeeded, and this one didn't.
+        ("del backend b", "Backend unpublished.\nOnly a backend without server can be deleted.\n"),
+        ("del backend b", REFERRED_TO),
         ("new ssl cert a.pem", "Certificate 'a.pem' already exists!\n"),
         ("set ssl cert z.pem", OTHER_TRANSACTION),
         ("commit ssl cert a.pem", "No ongoing transaction! !\nCan't commit a.pem!\n"),
@@ -113,6 +123,8 @@ def test_anything_else_is_a_refusal(command: str, answer: str) -> None:
         "entry not found.\n",
         "Key not found.\n",
         "Can't find backend.\n",
+        "Failed. No such backend.\n",
+        "Failed. No such server.\n",
         "Server x/s is UP/READY (leaving forced maintenance).\nNo such server.\n",
         "Can't remove the certificate: certificate 'm.pem' doesn't exist!\n",
         "Can't remove the CA file: CA file 'ca.pem' doesn't exist!\n",
@@ -136,3 +148,24 @@ def test_absence_is_told_from_other_refusals(answer: str) -> None:
 )
 def test_other_answers_are_not_absence(answer: str) -> None:
     assert not is_absent(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "present"),
+    [
+        ("Already exists a server with the same name in backend.\n", True),
+        (
+            "Error during backend creation : name is already used by other proxy 'backend b'.\n",
+            True,
+        ),
+        # Another kind of thing has that name: the backend isn't there.
+        (
+            "Error during backend creation : name is already used by other proxy 'defaults b'.\n",
+            False,
+        ),
+        ("New backend registered.\n", False),
+        ("", False),
+    ],
+)
+def test_presence_is_told_from_other_refusals(answer: str, present: bool) -> None:
+    assert is_present(answer) is present

@@ -124,3 +124,51 @@ def test_names_leave_out_transactions() -> None:
         "# transaction\n*ca.pem - 1 certificate(s)\n"
         "# filename\n@system-ca - 145 certificate(s)\nca.pem - 0 certificate(s)\n"
     ) == ["@system-ca", "ca.pem"]
+
+
+def test_help_names_commands_without_their_arguments() -> None:
+    text = (
+        "The following commands are valid at this level:\n"
+        "  abort ssl ca-file <cafile>              : abort a transaction for a CA file\n"
+        "  commit acl @<ver> <acl>                 : commit the ACL at this version\n"
+        "  debug dev hash   [msg]                  : return msg hashed if anon is set\n"
+        "  disable agent                           : disable agent checks\n"
+        "  enable server  (DEPRECATED)             : enable a disabled server\n"
+        "  set profiling <what> {auto|on|off}      : enable/disable resource profiling\n"
+        "  set severity-output [none|number|string]: set presence of severity level\n"
+        "  show stat [desc|json|no-maint|typed|up]*: report counters for each proxy\n"
+        "  wait {-h|<delay_ms>} cond [args...]     : wait the specified delay\n"
+        "  quit                                    : disconnect\n\n"
+    )
+    assert reads.parse_help(text) == {
+        "abort ssl ca-file",
+        "commit acl",
+        "debug dev hash",
+        "disable agent",
+        "enable server",
+        "set profiling",
+        "set severity-output",
+        "show stat",
+        "wait",
+        "quit",
+    }
+    assert reads.parse_help("Unknown command: 'help'\n") == frozenset()
+
+
+def test_wait_says_what_it_can_wait_for() -> None:
+    text = (
+        "Usage: wait {-h|<duration>} [condition [args...]]\n  - '-h' displays this help\n"
+        "    duration. Supported conditions are:\n    - <none> : by default, just sleep.\n"
+        "    - srv-removable <px>/<sv> : wait for this server to become removable.\n"
+        "    - be-removable <px> : wait for this backend to become removable.\n"
+    )
+    assert reads.parse_wait_conditions(text) == {"srv-removable", "be-removable"}
+    assert reads.parse_wait_conditions("Unknown command: 'wait'\n") == frozenset()
+
+
+def test_backends_are_named_in_order() -> None:
+    text = "Server x/s is UP/READY (leaving forced maintenance).\n# name\nb\np1.0\n\n"
+    assert reads.parse_backends(text) == ["b", "p1.0"]
+    assert reads.parse_backends("# name\n") == []
+    with pytest.raises(ProxyError, match="can't be read"):
+        reads.parse_backends("Permission denied\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -224,3 +226,32 @@ async def test_the_master_takes_over_when_the_runtime_socket_is_gone(
     assert await runtime.map_value(str(site.hosts), "a.example") == "slot1"
     await accepted(runtime, (f"add map {site.hosts}", "b.example slot2; x\nc.example slot1"))
     assert len(await runtime.map_entries(str(site.hosts))) == 3
+
+
+async def test_two_reloads_that_fail_at_binding_leave_every_command_possible(
+    site: Site, runtime: RuntimeClient, master: MasterClient
+) -> None:
+    """Red list R8 itself: from 3.2 on nobody answers at the runtime socket's path afterwards."""
+    before = (await runtime.info()).pid
+    with contextlib.closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        site.add(f"frontend g\n  bind 127.0.0.1:{taken.getsockname()[1]}\n")
+        for _ in range(2):
+            assert not (await master.reload()).success
+    await runtime.close()
+    assert (await runtime.info()).pid == before
+    await accepted(runtime, f"add map {site.hosts} a.example slot1")
+    assert await runtime.map_value(str(site.hosts), "a.example") == "slot1"
+    # The next good one heals it.
+    site.write(451)
+    assert (await master.reload()).success
+
+    async def serves_anew() -> bool:
+        return await fetch(site.port, "b.example") == 451
+
+    await until(serves_anew)
+    await runtime.close()
+    direct = RuntimeClient(site.runtime)
+    assert (await direct.info()).description == "answers 451"
+    await direct.close()

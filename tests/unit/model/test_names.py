@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from frontserver.errors import InputError
-from frontserver.model.names import AgentId, DomainName, Subdomain, shown
+from frontserver.model.names import AgentId, DomainName, PathPrefix, Subdomain, shown
 
 HOSTILE = [
     "",
@@ -185,3 +185,53 @@ def test_what_messages_quote_is_escaped_and_short() -> None:
 def test_what_messages_quote_never_holds_a_raw_byte(text: str) -> None:
     assert shown(text).isascii()
     assert shown(text).isprintable()
+
+
+# --- paths ---
+
+
+@pytest.mark.parametrize(
+    ("given_", "expected"),
+    [
+        ("/", "/"),
+        ("/api", "/api"),
+        ("/api/", "/api"),
+        ("/API/v2.1/", "/API/v2.1"),
+        ("/~user/_x-y", "/~user/_x-y"),
+        ("/...", "/..."),
+        ("/.well-known", "/.well-known"),
+        ("/" + "x" * 127, "/" + "x" * 127),
+    ],
+)
+def test_a_path_has_one_spelling(given_: str, expected: str) -> None:
+    assert PathPrefix(given_) == expected
+    assert PathPrefix(PathPrefix(given_)) == expected
+    assert PathPrefix(given_).is_root == (expected == "/")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        *(value for value in HOSTILE if not value.startswith("/")),
+        *("api", "//", "//api", "/api//", "/api//x", "/.", "/..", "/./api", "/api/..", "/a/../b"),
+        *("/a b", "/a\n", "/a\nb", "/a\0", "/a%2fb", "/%2e%2e", "/a?x=1", "/a#b", "/a;b", "/a\\b"),
+        *("/ä", "/a\u2044b", "/a'b", '/a"b', "/a$b", "/a{b}", "/a*", "/" + "x" * 128),
+        *("http://shop.example.com/", "/a\tb", "/ ", "/a/ "),
+    ],
+)
+def test_a_path_is_plain_segments(hostile: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        PathPrefix(hostile)
+    assert refusal.value.field == "path"
+
+
+@given(st.text(max_size=140).map(lambda text: "/" + text))
+@example("/a/./b")
+def test_a_path_is_refused_or_safe_in_a_map(text: str) -> None:
+    try:
+        path = PathPrefix(text)
+    except InputError:
+        return
+    assert re.fullmatch(r"/|(/[A-Za-z0-9._~-]+)+", path)
+    assert not {".", ".."} & set(path.split("/"))
+    assert len(path) <= 128

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from frontserver.model.names import AgentId, DomainName, Subdomain
+from frontserver.model.names import AgentId, DomainName, PathPrefix, Subdomain
 from frontserver.model.routes import (
     Balance,
     CookieName,
@@ -85,6 +85,7 @@ _TARGETS = st.lists(
         Target,
         st.sampled_from([TargetUrl.parse(f"http://10.0.0.{n}:80") for n in range(1, 5)]),
         weight=st.sampled_from([1, 100]),
+        drain=st.booleans(),
     ),
     min_size=1,
     max_size=3,
@@ -97,6 +98,8 @@ HTTP_ROUTES = st.builds(
     subdomain=st.sampled_from([Subdomain(f"s{n}") for n in range(6)]),
     domain=st.just(DomainName("replaced.example.com")),
     targets=_TARGETS,
+    path=st.sampled_from([PathPrefix("/"), PathPrefix("/api"), PathPrefix("/api/v2")]),
+    maintenance=st.booleans(),
     use_tls=st.booleans(),
     redirect_https=st.booleans(),
     check=st.sampled_from([None, HealthCheck(), HealthCheck(path="/h"), HealthCheck(path="/i")]),

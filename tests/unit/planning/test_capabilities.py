@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from frontserver.errors import ProxyError
-from frontserver.planning.capabilities import Capabilities
+from frontserver.planning.capabilities import NEEDED, Behaviour, Capabilities
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,44 @@ def test_a_newer_version_than_known_counts_as_the_newest_known() -> None:
     assert {f: getattr(future, f) for f in future.__struct_fields__[1:]} == {
         f: getattr(newest, f) for f in newest.__struct_fields__[1:]
     }
+
+
+def test_a_version_alone_is_an_assumption_until_something_is_observed() -> None:
+    assumed = Capabilities.from_version("3.4.7")
+    fields = set(assumed.__struct_fields__) - {"version", "lacking", "assumed"}
+    assert assumed.assumed == fields
+    told = assumed.told(NEEDED, ())
+    assert told.assumed == fields - {"wait", "dynamic_backends"}
+    shown = told.tried(
+        Behaviour(
+            payload_limit=1,
+            slow_set_map=True,
+            del_map_removes_all=True,
+            init_state=False,
+            automatic_sni=False,
+            guid=False,
+        )
+    )
+    assert shown.assumed == frozenset()
+    assert (shown.payload_limit, shown.slow_set_map, shown.guid) == (1, True, False)
+
+
+def test_what_it_says_is_believed_over_its_version() -> None:
+    new, old = Capabilities.from_version("3.4.7"), Capabilities.from_version("2.8.0")
+    silent = new.told((), ())
+    assert (silent.wait, silent.dynamic_backends) == (False, False)
+    backends = {f"{verb} backend" for verb in ("add", "del", "publish", "unpublish")}
+    eloquent = old.told({"wait", *backends, *NEEDED}, {"srv-removable"})
+    assert (eloquent.wait, eloquent.dynamic_backends) == (True, True)
+    # Half of it is of no use: what was made must be taken away again.
+    assert not old.told(backends - {"del backend"}, ()).dynamic_backends
+    assert not old.told({"wait"}, {"be-removable"}).wait
+
+
+def test_needed_commands_that_are_not_offered_are_named() -> None:
+    assert Capabilities.from_version("3.2.0").told(NEEDED, ()).lacking == ()
+    fewer = NEEDED - {"set ssl cert", "add server"}
+    assert Capabilities.from_version("3.2.0").told(fewer, ()).lacking == (
+        "add server",
+        "set ssl cert",
+    )

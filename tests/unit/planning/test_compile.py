@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from frontserver.model.names import DomainName
+from frontserver.model.names import DomainName, PathPrefix
 from frontserver.model.routes import (
     Balance,
     CookieName,
@@ -17,6 +17,8 @@ from frontserver.model.routes import (
     HealthCheck,
     HostHeader,
     OriginTls,
+    RouteKey,
+    RouteKind,
     StatusRange,
     Target,
     Timeouts,
@@ -38,7 +40,6 @@ from frontserver.planning.compiled import (
     VALUES,
     CheckTiming,
     CompiledRoute,
-    MapEntry,
     Profile,
     Server,
     ServerTls,
@@ -80,15 +81,26 @@ def test_a_plain_route() -> None:
 ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "useTls: false": (
         {"use_tls": False},
-        {"flags": (MapEntry(FLAGS, SHOP, ",plain-only,"),)},
+        {"values": (SlotValue(FLAGS, "", ",plain-only,"),)},
     ),
     "redirectHttps": (
         {"redirect_https": True},
-        {"flags": (MapEntry(FLAGS, SHOP, ",redirect-https,"),)},
+        {"values": (SlotValue(FLAGS, "", ",redirect-https,"),)},
     ),
-    "both flags": (
-        {"use_tls": False, "redirect_https": True},
-        {"flags": (MapEntry(FLAGS, SHOP, ",redirect-https,,plain-only,"),)},
+    "maintenance": (
+        {"maintenance": True},
+        {"values": (SlotValue(FLAGS, "", ",maintenance,"),)},
+    ),
+    "all flags": (
+        {"use_tls": False, "redirect_https": True, "maintenance": True},
+        {"values": (SlotValue(FLAGS, "", ",redirect-https,,plain-only,,maintenance,"),)},
+    ),
+    "path": (
+        {"path": PathPrefix("/api")},
+        {
+            "key": RouteKey(RouteKind.HTTP, "shop/api"),
+            "routing": (("maps/paths.map", SHOP + "/api/"),),
+        },
     ),
     "check: true": (
         {"check": HealthCheck()},
@@ -128,6 +140,16 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {
             "profile": Profile(mode="http", cookie="SID"),
             "servers": (Server("10.0.0.1", 3000, cookie=digest("http://10.0.0.1:3000")),),
+        },
+    ),
+    "sticky below a path": (
+        {"sticky": CookieName("SID"), "path": PathPrefix("/api")},
+        {
+            "key": RouteKey(RouteKind.HTTP, "shop/api"),
+            "profile": Profile(mode="http", cookie="SID"),
+            "servers": (Server("10.0.0.1", 3000, cookie=digest("http://10.0.0.1:3000")),),
+            "routing": (("maps/paths.map", SHOP + "/api/"),),
+            "values": (SlotValue(VALUES, "/cookie-path", "/api"),),
         },
     ),
     "timeouts that maps can carry": (
@@ -291,14 +313,34 @@ def test_weights_and_backups() -> None:
     }
 
 
-def test_a_cookie_stays_when_a_weight_changes() -> None:
-    def with_weight(weight: int) -> Server:
-        targets = (Target(TargetUrl.parse("http://10.0.0.1:80"), weight=weight),)
-        sticky = http(sticky=CookieName("C"))
-        return compile_route(msgspec.structs.replace(sticky, targets=targets), {}).servers[0]
+def of_weight(weight: int, **options: Any) -> Server:
+    """The one server of a sticky route."""
+    targets = (Target(TargetUrl.parse("http://10.0.0.1:80"), weight=weight, **options),)
+    sticky = http(sticky=CookieName("C"))
+    return compile_route(msgspec.structs.replace(sticky, targets=targets), {}).servers[0]
 
-    assert with_weight(1).cookie == with_weight(2).cookie
-    assert with_weight(1).name != with_weight(2).name
+
+def test_a_server_stays_itself_when_its_weight_changes() -> None:
+    assert of_weight(1).cookie == of_weight(2).cookie
+    assert of_weight(1).name == of_weight(2).name
+    assert of_weight(1) != of_weight(2)
+
+
+def test_a_target_that_drains_is_the_same_server_with_no_weight() -> None:
+    draining = of_weight(7, drain=True)
+    assert draining == msgspec.structs.replace(of_weight(7), weight=0)
+    assert draining.name == of_weight(7).name
+
+
+def test_of_two_targets_that_are_one_server_the_heavier_counts() -> None:
+    """So that one that drains doesn't take its twin along."""
+    targets = (
+        Target(TargetUrl.parse("http://10.0.0.7:80"), weight=7),
+        Target(TargetUrl.parse("http://origin.example.com:80"), drain=True),
+    )
+    for order in (targets, targets[::-1]):
+        route = compile_route(msgspec.structs.replace(http(), targets=order), NAMED)
+        assert [server.weight for server in route.servers] == [7]
 
 
 def test_names_are_resolved_by_us() -> None:

@@ -13,6 +13,7 @@ from frontserver.backends.memory import MemoryBackend
 from frontserver.backends.port import State
 from frontserver.model.routes import Route
 from frontserver.planning.compiled import CompiledConfig
+from frontserver.planning.delta import Delta, delta
 from frontserver.planning.diff import diff
 from frontserver.planning.layout import Layout, PoolPolicy
 from frontserver.planning.plan import lay_out, plan
@@ -119,6 +120,70 @@ def test_whatever_runs_is_led_to_what_is_wanted(
     found = adopt(target, asyncio.run(run()))
     assert not diff(found.config, target)
     assert found.strays == ()
+
+
+@settings(max_examples=60)
+@given(ROUTE_SETS, ROUTE_SETS, POLICIES)
+def test_a_delta_leads_from_what_is_written_to_what_is_to_be_written(
+    before: list[Route], after: list[Route], policy: PoolPolicy
+) -> None:
+    old = loaded(before, policy)
+    _, new = carried_out(old, config(*after), policy)
+    keys = old.config.routes.keys() | new.config.routes.keys()
+
+    found = delta((old.config, old.layout), (new.config, new.layout), list(keys))
+
+    maps = {n: dict(c) for n, c in materialise(old.config, old.layout).maps.items()}
+    for name, content in found.maps.items():
+        for key, value in content.items():
+            maps[name].pop(key, None)
+            if value is not None:
+                maps[name][key] = value
+    assert maps == materialise(new.config, new.layout).maps
+    seats = {backend: old.config.routes[key] for key, backend in old.layout.slots.items()}
+    seats = {b: r for b, r in (seats | found.seats).items() if r is not None}
+    assert seats == {b: new.config.routes[key] for key, b in new.layout.slots.items()}
+
+
+@given(ROUTE_SETS)
+def test_nothing_is_to_be_written_where_nothing_differs(routes: list[Route]) -> None:
+    state = loaded(routes, POLICY)
+    pair = state.config, state.layout
+    assert delta(pair, pair, list(state.config.routes)) == Delta({}, {}, ())
+
+
+@settings(max_examples=60)
+@given(ROUTE_SETS, ROUTE_SETS)
+def test_pools_that_grow_need_no_reload_and_end_as_if_loaded(
+    before: list[Route], after: list[Route]
+) -> None:
+    start = loaded(before, SCARCE)
+    target = config(*after)
+    growing = frozenset(start.layout.pools)
+    planned = plan(diff(start.config, target), start.layout, growing)
+    assert all(
+        change.new is not None and change.new.profile.id not in growing
+        for change in planned.deferred
+    )
+
+    async def run() -> Running:
+        backend = MemoryBackend()
+        await backend.start(start)
+        assert await backend.apply(planned.steps) == {}
+        return await backend.observe()
+
+    running = asyncio.run(run())
+    reached = start.config.with_routes({step.key: step.new for step in planned.steps})
+    found = adopt(reached, running, planned.layout)
+    assert not diff(found.config, reached)
+    assert found.layout.slots == planned.layout.slots
+    again = lay_out(planned.layout, planned.deferred, SCARCE)
+    assert all(not pool.extra for pool in again.pools.values())
+    assert set(again.slots) == set(target.routes)
+    assert len(set(again.slots.values())) == len(again.slots)
+    assert {k: s for k, s in again.slots.items() if k in planned.layout.slots} == dict(
+        planned.layout.slots
+    )
 
 
 @given(ROUTE_SETS)

@@ -23,7 +23,7 @@ from frontserver.planning.plan import lay_out
 
 STANDARD, RARE = Profile(mode="http"), Profile(mode="http", cookie="C")
 POLICY = PoolPolicy((STANDARD,), spare=64)
-A, B, C = (RouteKey(RouteKind.HTTP, name) for name in "abc")
+A, B, C, D = (RouteKey(RouteKind.HTTP, name) for name in "abcd")
 
 
 def layout(size: int = 4, profile: Profile = STANDARD) -> Layout:
@@ -211,6 +211,53 @@ def test_names_of_slots_read_back(slot: int) -> None:
     assert slot_of(backend_name("p1f", slot)) == ("p1f", slot)
 
 
+# --- pools that grow at run time ---
+
+
+def grown(*keys: RouteKey) -> Layout:
+    made = Layout(pools=Map({STANDARD.id: Pool(STANDARD, 2)}))
+    for key in keys:
+        made = made.place(key, STANDARD)
+    return made
+
+
+def test_a_pool_that_is_dry_grows_by_extra_slots() -> None:
+    after = grown(A, B, C, D)
+    pool = after.pools[STANDARD.id]
+    assert sorted(after.slots.values()) == [f"{STANDARD.id}.{n}" for n in range(4)]
+    assert (pool.size, pool.used, pool.spare, sorted(pool.extra)) == (2, 4, 0, [2, 3])
+    assert [after.is_extra(after.slots[key]) for key in (A, B, C, D)] == [False] * 2 + [True] * 2
+
+
+def test_an_extra_slot_is_taken_away_when_it_is_idle_and_an_ordinary_one_serves_again() -> None:
+    after = grown(A, B, C, D)
+    extra, ordinary = after.slots[C], after.slots[A]
+    after = after.vacate(C).vacate(A)
+    assert after.resting() == {extra, ordinary}
+    after = after.give_back(extra).give_back(ordinary)
+    pool = after.pools[STANDARD.id]
+    assert (pool.used, pool.spare, sorted(pool.extra)) == (2, 1, [3])
+    assert after.place(A, STANDARD).slots[A] == ordinary
+
+
+def test_a_reload_makes_extra_slots_ordinary_ones() -> None:
+    after = grown(A, B, C, D).vacate(C).give_back(f"{STANDARD.id}.2")
+    reloaded = after.reloaded({}, PoolPolicy((STANDARD,), spare=0))
+    pool = reloaded.pools[STANDARD.id]
+    assert (pool.extra, pool.size, pool.used) == (frozenset(), 4, 3)
+    assert reloaded.slots == after.slots
+    assert reloaded.place(C, STANDARD).slots[C] == f"{STANDARD.id}.2"
+
+
+def test_extra_slots_are_found_again() -> None:
+    p = STANDARD.id
+    found = placed({STANDARD: 2}, {A: f"{p}.1", B: f"{p}.3"}, (), [f"{p}.3", f"{p}.4", "px.9"])
+    pool = found.pools[p]
+    assert (pool.size, sorted(pool.extra), pool.resting) == (2, [3, 4], {4})
+    assert (pool.used, pool.spare) == (2, 1)
+    assert dict(found.slots) == {A: f"{p}.1", B: f"{p}.3"}
+
+
 # --- what was found running ---
 
 
@@ -221,7 +268,7 @@ def test_found_slots_are_taken_resting_or_free() -> None:
     assert (pool.size, pool.fresh, pool.returned, pool.resting) == (6, 5, (0, 3), frozenset({2}))
     assert (pool.used, pool.spare) == (2, 3)
     assert dict(found.slots) == {A: f"{p}.1", B: f"{p}.4"}
-    assert found.pools[RARE.id] == Pool(RARE, 2)
+    assert found.pools[RARE.id] == Pool(RARE, 2, room=2)
 
 
 def test_what_lies_outside_of_the_pools_is_ignored() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from frontserver.model.names import DomainName
+from frontserver.model.names import DomainName, PathPrefix
 from frontserver.model.routes import (
     CookieName,
     HeaderEdits,
     HeaderName,
     HeaderValue,
     HealthCheck,
+    HttpRoute,
     OriginTls,
     Route,
     Timeouts,
@@ -25,6 +26,7 @@ from frontserver.planning.actions import (
     PutEntry,
     PutServer,
     RetireServer,
+    SetServer,
 )
 from frontserver.planning.compile import HTTP_PROFILE, MONGO_PROFILE
 from frontserver.planning.compiled import (
@@ -39,7 +41,8 @@ from frontserver.planning.layout import Layout, Pool
 from frontserver.planning.plan import Plan, ReloadReason, lay_out, plan
 from tests.unit.planning.routes import FRONTENDS, POLICY, SCARCE, compiled, config, http, mongo
 
-HOSTS, SNI, FLAGS = "maps/hosts.map", "maps/sni.map", "maps/flags.map"
+HOSTS, PATHS, SNI = "maps/hosts.map", "maps/paths.map", "maps/sni.map"
+FLAGS = "maps/flags.map"
 VALUES, SERVER_TIMEOUT = "maps/values.map", "maps/timeout_server.map"
 SHOP, A1 = "shop.apps.example.com", "a1.mongodb.example.com"
 PLAIN = HTTP_PROFILE.id + ".0"
@@ -53,6 +56,11 @@ def server(address: str = "10.0.0.1", port: int = 3000, **options: object) -> Se
 
 def edits(value: str) -> HeaderEdits:
     return HeaderEdits(set=((HeaderName("x-a"), HeaderValue(value)),))
+
+
+def draining(route: HttpRoute) -> HttpRoute:
+    targets = tuple(msgspec.structs.replace(target, drain=True) for target in route.targets)
+    return msgspec.structs.replace(route, targets=targets)
 
 
 def standing(*routes: Route) -> tuple[CompiledConfig, Layout]:
@@ -82,13 +90,13 @@ ROWS: dict[str, tuple[list[Route], list[Route], list[Action]]] = {
         [mongo()],
         [PutServer(TCP, server(port=27017)), PutEntry(SNI, A1, TCP)],
     ),
-    "flags come before routing, values before servers": (
+    "flags and values come before servers, and servers before routing": (
         [],
         [http(redirect_https=True, timeouts=Timeouts(server_ms=700))],
         [
+            PutEntry(FLAGS, PLAIN, ",redirect-https,"),
             PutEntry(SERVER_TIMEOUT, PLAIN, "700"),
             PutServer(PLAIN, server()),
-            PutEntry(FLAGS, SHOP, ",redirect-https,"),
             PutEntry(HOSTS, SHOP, PLAIN),
         ],
     ),
@@ -115,9 +123,48 @@ ROWS: dict[str, tuple[list[Route], list[Route], list[Action]]] = {
     "a flag comes": (
         [http()],
         [http(use_tls=False)],
-        [PutEntry(FLAGS, SHOP, ",plain-only,")],
+        [PutEntry(FLAGS, PLAIN, ",plain-only,")],
     ),
-    "a flag goes": ([http(use_tls=False)], [http()], [DropEntry(FLAGS, SHOP)]),
+    "a flag goes": ([http(use_tls=False)], [http()], [DropEntry(FLAGS, PLAIN)]),
+    "maintenance begins": (
+        [http(use_tls=False)],
+        [http(use_tls=False, maintenance=True)],
+        [PutEntry(FLAGS, PLAIN, ",plain-only,,maintenance,")],
+    ),
+    "maintenance ends": ([http(maintenance=True)], [http()], [DropEntry(FLAGS, PLAIN)]),
+    "a target drains, where it is": (
+        [http()],
+        [draining(http())],
+        [SetServer(PLAIN, server(weight=0))],
+    ),
+    "a target is used again": (
+        [draining(http())],
+        [http()],
+        [SetServer(PLAIN, server(weight=100))],
+    ),
+    "a path below a domain": (
+        [http()],
+        [http(), http(path=PathPrefix("/api/v2"))],
+        [
+            PutServer(HTTP_PROFILE.id + ".1", server()),
+            PutEntry(PATHS, SHOP + "/api/v2/", HTTP_PROFILE.id + ".1"),
+        ],
+    ),
+    "what goes is gone before anything comes": (
+        [http(path=PathPrefix("/api"))],
+        [http("shop", "http://10.0.0.2:80")],
+        [
+            DropEntry(PATHS, SHOP + "/api/"),
+            CutServer(PLAIN, server().name),
+            PutServer(HTTP_PROFILE.id + ".1", server("10.0.0.2", 80)),
+            PutEntry(HOSTS, SHOP, HTTP_PROFILE.id + ".1"),
+        ],
+    ),
+    "a path goes, and the rest of its domain stays": (
+        [http(path=PathPrefix("/api")), http("shop", "http://10.0.0.2:80")],
+        [http("shop", "http://10.0.0.2:80")],
+        [DropEntry(PATHS, SHOP + "/api/"), CutServer(PLAIN, server().name)],
+    ),
     "the domain changes": (
         [http()],
         [msgspec.structs.replace(http(), domain=DomainName("shop.other.example"))],
@@ -136,7 +183,7 @@ ROWS: dict[str, tuple[list[Route], list[Route], list[Action]]] = {
     "removal: unreachable first, then cut": (
         [http(use_tls=False)],
         [],
-        [DropEntry(HOSTS, SHOP), DropEntry(FLAGS, SHOP), CutServer(PLAIN, server().name)],
+        [DropEntry(HOSTS, SHOP), CutServer(PLAIN, server().name)],
     ),
     "removal of a MongoDB route": (
         [mongo()],

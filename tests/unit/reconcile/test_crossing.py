@@ -81,7 +81,7 @@ async def test_a_name_given_away_leads_nowhere_until_its_reload_has_come() -> No
     world = World()
     await world.publish(http())
 
-    async def reload(state: object, reasons: object) -> None:
+    async def reload(*arguments: object) -> None:
         raise ProxyUnavailableError("the master doesn't answer")
 
     world.backend.reload = reload  # type: ignore[assignment, method-assign]

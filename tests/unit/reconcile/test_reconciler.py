@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -137,10 +138,10 @@ async def test_when_everything_is_refused_no_route_is_blamed() -> None:
     await world.reconciler.step()
     broken = True
 
-    async def reload(state: object, reasons: object) -> None:
+    async def reload(*arguments: Any) -> None:
         if broken:
             raise ConfigRejectedError("the template is broken")
-        await MemoryReload(state, reasons)
+        await MemoryReload(*arguments)
 
     MemoryReload = world.backend.reload  # noqa: N806
     world.backend.reload = reload  # type: ignore[assignment, method-assign]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -232,11 +233,11 @@ async def test_what_only_the_reload_refuses_is_found_too() -> None:
     await world.publish(http())
     judge = world.backend.check
 
-    async def accepts(state: State) -> None: ...
+    async def accepts(state: State, changed: object) -> None: ...
 
-    async def reload(state: State, reasons: Sequence[ReloadReason]) -> None:
+    async def reload(state: State, *rest: Any) -> None:
         await judge(state)
-        await MemoryBackend.reload(world.backend, state, reasons)
+        await MemoryBackend.reload(world.backend, state, *rest)
 
     world.backend.check = accepts  # type: ignore[method-assign]
     world.backend.reload = reload  # type: ignore[method-assign]
@@ -313,11 +314,11 @@ class Broken:
         self._reload = world.backend.reload
         world.backend.reload = self.reload  # type: ignore[method-assign]
 
-    async def reload(self, state: State, reasons: Sequence[ReloadReason]) -> None:
+    async def reload(self, *arguments: Any) -> None:
         self.attempts += 1
         if self.error is not None:
             raise self.error
-        await self._reload(state, reasons)
+        await self._reload(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -336,7 +337,7 @@ async def test_a_reload_that_fails_holds_up_nobody_who_needs_none(error: Excepti
     )
     await world.reconciler.step()
     broken = Broken(world, error)
-    world.reconciler._reloads = Backoff(3600, 3600, time.monotonic)
+    world.reconciler._reloads._backoff = Backoff(3600, 3600, time.monotonic)
     async with world.running() as reconciler:
         needy = world.source.put(http("needy", sticky=CookieName("A")))
         reconciler.wake()
@@ -352,7 +353,7 @@ async def test_a_reload_that_fails_holds_up_nobody_who_needs_none(error: Excepti
         assert broken.attempts <= 2, "and not every change tries it again"
 
         broken.error = None
-        world.reconciler._reloads.succeeded()
+        world.reconciler._reloads._backoff.succeeded()
         reconciler.wake()
         assert (await reconciler.settle(http("needy").key, needy, 5)).state == ACTIVE
 
@@ -405,8 +406,8 @@ class Unknown:
     async def observe(self) -> Running:
         return Running(frontends=None, pools={}, servers={}, maps={})
 
-    async def reload(self, state: State, reasons: Sequence[ReloadReason]) -> None:
-        await self._reload(state, reasons)
+    async def reload(self, state: State, *rest: Any) -> None:
+        await self._reload(state, *rest)
         self.seen.append(state)
         self.backend.observe = self._observe  # type: ignore[method-assign]
 
@@ -705,11 +706,11 @@ async def test_an_unknown_configuration_is_left_alone_if_only_reloads_tell_what_
     unknown = Unknown(world)
     judge, load = world.backend.check, world.backend.reload
 
-    async def accepts(state: State) -> None: ...
+    async def accepts(state: State, changed: object) -> None: ...
 
-    async def reload(state: State, reasons: Sequence[ReloadReason]) -> None:
+    async def reload(state: State, *rest: Any) -> None:
         await judge(state)
-        await load(state, reasons)
+        await load(state, *rest)
 
     world.backend.check = accepts  # type: ignore[method-assign]
     world.backend.reload = reload  # type: ignore[method-assign]

@@ -19,7 +19,16 @@ from frontserver.reconcile.resolution import Resolver
 from frontserver.storage.routes import StoredRoute
 from tests.unit.planning.routes import FRONTENDS, POLICY
 
-QUICK = Timing(drift=3600, names=3600, refused=3600, sweep=0.01, least_pause=0.001, most_pause=0.01)
+QUICK = Timing(
+    drift=3600,
+    least_drift=0.001,
+    names=3600,
+    refused=3600,
+    sweep=0,
+    reloads=0,
+    least_pause=0.001,
+    most_pause=0.01,
+)
 
 
 class ListSource:

@@ -67,7 +67,16 @@ def frontends(frame: Frontends) -> list[str]:
     for proto in ("http", "https"):
         common = [
             "http-request set-var(txn.host) req.hdr(host),field(1,:),rtrim(.),lower",
-            "http-request set-var(txn.flags) var(txn.host),map(maps/flags.map)",
+            "http-request set-var(txn.path) path,bytes(0,192)",
+            (
+                "http-request set-var(txn.backend)"
+                " var(txn.host),concat(,txn.path,/),map_beg(maps/paths.map)"
+            ),
+            (
+                "http-request set-var(txn.backend) var(txn.host),map(maps/hosts.map)"
+                " if !{ var(txn.backend) -m found }"
+            ),
+            "http-request set-var(txn.flags) var(txn.backend),map(maps/flags.map)",
             "http-request del-header ^(x[-_]forwarded[-_].*|x[-_]real[-_]ip|forwarded)$ -m reg",
             "http-request set-header X-Forwarded-For %[src]",
             f"http-request set-header X-Forwarded-Proto {proto}",
@@ -81,12 +90,14 @@ def frontends(frame: Frontends) -> list[str]:
 
 
 ROUTING = [
-    (
-        "use_backend %[var(txn.host),map(maps/hosts.map)]"
-        " if { var(txn.host),map(maps/hosts.map) -m found }"
-    ),
+    "use_backend %[var(txn.backend)] if { var(txn.backend) -m found }",
     "default_backend fs_none",
 ]
+MAINTENANCE = (
+    "http-request return status 503 content-type text/plain hdr Retry-After 60"
+    ' string "This site is down for maintenance.\\n"'
+    " if { var(txn.flags) -m sub ,maintenance, } { var(txn.backend) -m found }"
+)
 NONE = [
     "backend fs_none from fs_http",
     (
@@ -110,7 +121,13 @@ MONGODB = [
     "backend fs_refuse from fs_mongodb",
     "tcp-request content reject",
 ]
-HTTP = ["frontend fs_in_http from fs_http", "bind 127.0.0.1:80", "<common http>", *ROUTING]
+HTTP = [
+    "frontend fs_in_http from fs_http",
+    "bind 127.0.0.1:80",
+    "<common http>",
+    MAINTENANCE,
+    *ROUTING,
+]
 
 
 def test_global() -> None:
@@ -173,13 +190,14 @@ def test_frontends_with_https() -> None:
         " if { var(txn.flags) -m sub ,redirect-https, }"
     )
     assert frontends(frame) == [
-        *HTTP[:3],
+        *HTTP[:4],
         redirect,
         *ROUTING,
         "frontend fs_in_https from fs_http",
         "bind 127.0.0.1:443 ssl crt certs/https.pem alpn h2,http/1.1",
         "<common https>",
-        "http-request set-var(txn.host) str(-) if { var(txn.flags) -m sub ,plain-only, }",
+        "http-request unset-var(txn.backend) if { var(txn.flags) -m sub ,plain-only, }",
+        MAINTENANCE,
         *ROUTING,
         *NONE,
     ]
@@ -239,7 +257,13 @@ PROFILE_ROWS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "least connections": ({"balance": Balance.LEASTCONN}, ["balance leastconn", *ALWAYS]),
     "sticky": (
         {"sticky": CookieName("SID")},
-        ["balance roundrobin", *ALWAYS, "cookie SID insert indirect nocache httponly"],
+        [
+            *("balance roundrobin", *ALWAYS, "cookie SID insert indirect nocache httponly"),
+            (
+                "http-after-response replace-header Set-Cookie ^(SID=[^;]*;\\ path=)/(.*)$"
+                " \\1%[be_name,concat(/cookie-path),map(maps/values.map,/)]\\2"
+            ),
+        ],
     ),
     "timeouts that have no map": (
         {"timeouts": Timeouts(connect_ms=70, queue_ms=80)},
@@ -369,7 +393,8 @@ def test_maps_hold_routing_flags_and_values() -> None:
     assert {name: text for name, text in files.items() if name.startswith("maps/")} == {
         "maps/hosts.map": f"shop.apps.example.com {slot}\n",
         "maps/sni.map": f"a1.mongodb.example.com {tcp}\n",
-        "maps/flags.map": "shop.apps.example.com ,plain-only,\n",
+        "maps/paths.map": "",
+        "maps/flags.map": f"{slot} ,plain-only,\n",
         "maps/values.map": (
             f"{slot}/check-host origin.example.com\n"
             f"{slot}/check-path /h\n"

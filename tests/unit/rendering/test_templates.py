@@ -56,7 +56,7 @@ def test_a_replacement_may_extend_ours_block_by_block(tmp_path: Path) -> None:
     )
     text = rendered(config(), renderer=renderer)[FRONTENDS]
     assert text.startswith("# before\n" + plain[:40])
-    assert "use_backend %[var(txn.host)" in text
+    assert "use_backend %[var(txn.backend)" in text
     assert "mongodb" in plain
     assert "mongodb" not in text
 
@@ -78,7 +78,7 @@ def test_each_profile_is_a_block_that_knows_its_profile(tmp_path: Path) -> None:
         ("global", GLOBAL, "ssl-default-server-options", "defaults fs_http"),
         ("http_defaults", GLOBAL, "option dontlognull", "defaults fs_mongodb"),
         ("mongodb_defaults", GLOBAL, "option srvtcpka", None),
-        ("http_frontend", FRONTENDS, "X-Forwarded-Port", "use_backend"),
+        ("http_frontend", FRONTENDS, ",maintenance,", "use_backend"),
         ("mongodb_frontend", FRONTENDS, "sess.backend) -m found", "use_backend"),
         ("profile", PROFILES, "set-timeout tunnel", None),
     ],

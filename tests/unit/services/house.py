@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from msgspec import UNSET, UnsetType
+
 from frontserver.model.names import AgentId
 from frontserver.model.targets import TargetPolicy
 from frontserver.pki.authority import CertificateAuthority
@@ -60,6 +62,7 @@ class House:
         *,
         enrolment: Enrolment = "open",
         most_routes: int = 1000,
+        most_profiles: int = 20,
         tls_available: bool = True,
         policy: TargetPolicy | None = None,
         authority: CertificateAuthority = AUTHORITY,
@@ -82,6 +85,7 @@ class House:
             policy=policy,
             reserved=frozenset({"intern"}),
             most_routes=most_routes,
+            most_profiles=most_profiles,
             clock=self.clock,
         )
         self.certificates = CertificateService(
@@ -140,9 +144,10 @@ class House:
         *,
         url: str | None = "http://203.0.113.7:3000",
         options: HttpOptions | None = None,
+        path: str | UnsetType = UNSET,
     ) -> bool:
         """Whether the route was new."""
-        request = HttpRouteRequest(str(principal.agent_id), subdomain, url, options)
+        request = HttpRouteRequest(str(principal.agent_id), subdomain, url, options, path)
         done = await self.routes.publish_http(request, principal, peer=PEER, wait=1)
         return done.created
 

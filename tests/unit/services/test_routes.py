@@ -22,7 +22,10 @@ from frontserver.model.routes import HttpRoute, MongoRoute, RouteKey, RouteKind
 from frontserver.model.status import RouteState, RouteStatus
 from frontserver.model.targets import HostPort, TargetPolicy
 from frontserver.pki.authority import CertificateAuthority
+from frontserver.planning.compile import STANDARD_PROFILES
+from frontserver.planning.compiled import Profile
 from frontserver.security.principals import OPERATOR
+from frontserver.services.admission import special_options
 from frontserver.services.routes import Published, RouteService
 from frontserver.services.views import connection_string
 from frontserver.storage.engine import Database
@@ -193,6 +196,7 @@ async def test_routes_of_an_agent_are_limited(database: Database, joined: House)
             "options.originTls.ca",
         ),
         (HttpRouteRequest("a.b", "shop", URL), "agentId"),
+        (HttpRouteRequest(AGENT, "shop", URL, path="/a b"), "path"),
     ],
 )
 async def test_what_may_not_be_is_refused_by_field(
@@ -210,6 +214,151 @@ async def test_the_operators_policy_decides_on_addresses(database: Database, joi
     strict = House(database, policy=TargetPolicy(networks=("198.51.100.0/24",)))
     with pytest.raises(InputError, match="outside the networks"):
         await strict.publish("shop")
+
+
+# --- paths ---
+
+
+async def test_a_path_is_a_route_of_its_own(joined: House) -> None:
+    assert await joined.publish("shop")
+    assert await joined.publish("shop", path="/api/")
+    assert not await joined.publish("SHOP", path="/api")
+    assert await joined.publish("shop", path="/API")
+    views = await joined.routes.list_agent(AGENT)
+    assert [(view.domain, view.subdomain, view.path) for view in views] == [
+        ("shop.apps.example.com", "shop", None),
+        ("shop.apps.example.com", "shop", "/API"),
+        ("shop.apps.example.com", "shop", "/api"),
+    ]
+    assert (await joined.audit())[-1].change.subject == "http:shop/API"
+    route = (await joined.store.snapshot())[1][RouteKey(RouteKind.HTTP, "shop/api")].route
+    assert isinstance(route, HttpRoute)
+    assert route.path == "/api"
+
+
+async def test_a_route_of_the_root_is_stored_as_it_always_was(joined: House) -> None:
+    """So that the same request makes no revision after an upgrade."""
+    await joined.publish("shop", path="/")
+    record = await joined.database.read(lambda session: RouteRepository(session).find(SHOP))
+    assert record is not None
+    assert "path" not in record.request
+    assert not (
+        await joined.routes.publish_http(
+            HttpRouteRequest(AGENT, "shop", URL), SELF, peer=PEER, wait=0
+        )
+    ).created
+    assert (await joined.actions())[-1] == "route.create"
+
+
+@pytest.mark.parametrize("taken", ["/", "/api", "/zz"])
+@pytest.mark.parametrize("wanted", ["/", "/api", "/api/v2", "/0"])
+async def test_a_subdomain_is_one_agents_whatever_the_paths(
+    joined: House, taken: str, wanted: str
+) -> None:
+    other = await joined.join(OTHER)
+    await joined.publish("shop", path=taken)
+    with pytest.raises(ConflictError, match="shop is taken"):
+        await joined.publish("shop", other, path=wanted)
+    for name in ("sho", "shop0", "shop-x", "shopx"):
+        assert await joined.publish(name, other, path=wanted)
+
+
+async def test_a_subdomain_is_free_when_its_last_path_is_gone(joined: House) -> None:
+    other = await joined.join(OTHER)
+    await joined.publish("shop")
+    await joined.publish("shop", path="/api")
+    await remove(joined, subdomain="shop")
+    with pytest.raises(ConflictError):
+        await joined.publish("shop", other)
+    await remove(joined, subdomain="shop", path="/api/")
+    assert await joined.publish("shop", other)
+
+
+async def test_one_path_is_removed_and_no_other(joined: House) -> None:
+    await joined.publish("shop")
+    await joined.publish("shop", path="/api")
+    with pytest.raises(NotFoundError):
+        await remove(joined, subdomain="shop", path="/ap")
+    with pytest.raises(InputError):
+        await remove(joined, subdomain="shop", path="api")
+    await remove(joined, subdomain="shop", path="/api")
+    assert [view.path for view in await joined.routes.list_agent(AGENT)] == [None]
+
+
+async def test_pages_go_on_after_a_path(joined: House) -> None:
+    await joined.publish("shop")
+    await joined.publish("shop", path="/api")
+    page, _, after = await joined.routes.list_all(after=None, limit=1)
+    assert (page[0].path, after) == (None, "http:shop")
+    page, _, after = await joined.routes.list_all(after=after, limit=1)
+    assert (page[0].path, after) == ("/api", None)
+
+
+# --- profiles ---
+
+
+def editing(*names: str, value: str = "1") -> HttpOptions:
+    return options(headers={"request": {"set": dict.fromkeys(names, value)}})
+
+
+async def test_kinds_of_special_routes_are_limited(database: Database, joined: House) -> None:
+    """Not how many routes are of a kind, nor the values of their options."""
+    small = House(database, most_profiles=2)
+    await small.publish("one", options=editing("x-a"))
+    await small.publish("two", options=options(sticky=True))
+    await small.publish("three", options=editing("x-a", value="2"))
+    await small.publish("four", options=options(sticky=True, timeouts={"server": 5}))
+    for ordinary in ({}, {"check": True}, {"check": {"path": "/"}}, {"maintenance": True}):
+        await small.publish("five", options=options(**ordinary))
+    with pytest.raises(InputError) as caught:
+        await small.publish("six", options=options(balance="leastconn", hostHeader="target"))
+    assert caught.value.field == "options"
+    assert "balance, hostHeader" in str(caught.value)
+    assert "2 kinds" in str(caught.value)
+    assert "FRONTSERVER_PROFILES_PER_AGENT" in str(caught.value.hint)
+    other = await joined.join(OTHER)
+    await small.publish("seven", other, options=options(balance="leastconn"))
+
+
+async def test_a_route_may_change_its_kind_at_the_limit(database: Database, joined: House) -> None:
+    small = House(database, most_profiles=1)
+    await small.publish("one", options=editing("x-a"))
+    await small.publish("one", options=editing("x-b"))
+    await small.publish("two", options=editing("x-b"))
+    with pytest.raises(InputError):
+        await small.publish("two", options=editing("x-c"))
+    await remove(small, subdomain="one")
+    await small.publish("two", options=editing("x-c"))
+
+
+async def test_routes_above_a_lowered_limit_keep_their_kind(
+    database: Database, joined: House
+) -> None:
+    await joined.publish("one", options=editing("x-a"))
+    await joined.publish("two", options=editing("x-b"))
+    strict = House(database, most_profiles=0)
+    await strict.publish("one", url="http://203.0.113.9", options=editing("x-a", value="2"))
+    with pytest.raises(InputError):
+        await strict.publish("one", options=editing("x-c"))
+
+
+async def test_a_stored_route_that_doesnt_decode_counts_as_no_kind(
+    database: Database, joined: House
+) -> None:
+    await joined.publish("odd", options=editing("x-a"))
+    damage = text("UPDATE routes SET request = '{' WHERE name = 'odd'")
+    await database.write(lambda session: session.execute(damage))
+    small = House(database, most_profiles=1)
+    assert await small.publish("one", options=editing("x-b"))
+
+
+def test_every_field_of_a_profile_has_the_option_it_comes_from() -> None:
+    """So that a refusal can name what makes a route special."""
+    ordinary = {"mode", "check"}
+    made = Profile("http", "uri", "C", 1, 2, "http", "200", 3, True, ("a",), ("b",), ("c",), ("d",))
+    assert len(special_options(made)) == len(Profile.__struct_fields__) - len(ordinary)
+    for standard in STANDARD_PROFILES:
+        assert special_options(standard) == ()
 
 
 async def test_a_name_is_left_to_be_judged_when_it_is_resolved(joined: House) -> None:

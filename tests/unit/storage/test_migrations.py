@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy import Connection, create_engine, event, inspect, select, table, text
 
 from frontserver.storage.engine import open_database
 from frontserver.storage.migrate import configuration, upgrade
@@ -44,6 +45,37 @@ def test_the_way_down_leaves_nothing_behind() -> None:
         upgrade(connection)
         command.downgrade(configuration(connection), "base")
         assert inspect(connection).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_names_are_widened_and_nothing_is_lost() -> None:
+    """Statuses neither, though SQLite copies the table of the routes that they belong to."""
+    engine = create_engine("sqlite://")
+    event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA foreign_keys=ON"))
+    rows = {
+        "agents": "INSERT INTO agents VALUES ('a1', 'a1', '192.0.2.1', 1, 'h', 0, '2030', '2030')",
+        "revisions": "INSERT INTO revisions VALUES (1, '2030-01-01', 'a1', 'x', 'y')",
+        "nodes": "INSERT INTO nodes VALUES ('n', 'n')",
+        "routes": "INSERT INTO routes VALUES ('http', 's', 'a1', '{}', 1, '2030', '2030')",
+        "removed_routes": "INSERT INTO removed_routes VALUES ('http', 'gone', 1)",
+        "route_status": "INSERT INTO route_status VALUES ('n', 'http', 's', 'x', NULL, 1, '2030')",
+    }
+    with engine.begin() as connection:
+        command.upgrade(configuration(connection), "0001")
+        for statement in rows.values():
+            connection.exec_driver_sql(statement)
+
+        def content() -> list[list[Any]]:
+            whole = (select(text("*")).select_from(table(name)) for name in rows)
+            return [list(connection.execute(query)) for query in whole]
+
+        before = content()
+        assert all(before)
+        upgrade(connection)
+        assert content() == before
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+        command.downgrade(configuration(connection), "0001")
+        assert content() == before
     engine.dispose()
 
 

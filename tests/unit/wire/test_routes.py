@@ -16,6 +16,8 @@ from frontserver.model.routes import (
     HostHeader,
     HttpRoute,
     OriginTls,
+    RouteKey,
+    RouteKind,
     StatusRange,
     Timeouts,
 )
@@ -49,6 +51,28 @@ def http(
     return http_route(
         request, app_domain="apps.example.com", tls_available=tls_available, reserved=reserved
     )
+
+
+def test_a_path_is_optional_and_has_one_spelling() -> None:
+    assert http().path == "/"
+    assert http(path="/").key == http().key == RouteKey(RouteKind.HTTP, "shop")
+    assert http(path="/api/").key == http(path="/api").key == RouteKey(RouteKind.HTTP, "shop/api")
+    key = http(path="/api/v2").key
+    assert (key.label, key.path, str(key)) == ("shop", "/api/v2", "http:shop/api/v2")
+    assert (http().key.label, http().key.path) == ("shop", "/")
+
+
+@pytest.mark.parametrize("path", ["", "api", "/a b", "/..", "//", "/a?b", "/%61", "/" + "a" * 128])
+def test_a_bad_path_is_refused_by_its_name(path: str) -> None:
+    assert refused(path=path) == "path"
+
+
+def test_maintenance_and_draining_are_off_unless_asked_for() -> None:
+    assert not http().maintenance
+    assert not http().targets[0].drain
+    asked = {"maintenance": True, "targets": [{"url": "http://203.0.113.7:3000", "drain": True}]}
+    assert http(asked).maintenance
+    assert [target.drain for target in http(asked).targets] == [True]
 
 
 def refused(options: dict[str, Any] | None = None, **fields: Any) -> str:

@@ -62,6 +62,10 @@ PUBLISH_HTTP = {
         "options": {"useTls": True, "check": True},
     },
     "shortest": HttpRouteRequest("server-id", "shop", _ORIGIN),
+    "a path of a subdomain": HttpRouteRequest("server-id", "shop", _ORIGIN, path="/api/v2"),
+    "under maintenance": HttpRouteRequest(
+        "server-id", "shop", _ORIGIN, HttpOptions(maintenance=True)
+    ),
     "several targets": HttpRouteRequest(
         "server-id",
         "shop",
@@ -72,6 +76,7 @@ PUBLISH_HTTP = {
                 TargetOptions(_ORIGIN),
                 TargetOptions("http://203.0.113.8:3000", weight=50),
                 TargetOptions("http://203.0.113.9:3000", backup=True),
+                TargetOptions("http://203.0.113.10:3000", drain=True),
             ],
             sticky=StickyOptions("shop"),
             timeouts=TimeoutOptions(connect=3, server="1m"),
@@ -126,11 +131,13 @@ MONGO_ROUTE_PENDING = replace(
     reason=_NOT_YET,
     route=replace(MONGO_VIEW, status="pending", reason=_NOT_YET),
 )
-AGENT_ROUTES = RouteList(agent_id="server-id", routes=[HTTP_VIEW, MONGO_VIEW])
+PATH_VIEW = replace(HTTP_VIEW, path="/api/v2", options={})
+AGENT_ROUTES = RouteList(agent_id="server-id", routes=[HTTP_VIEW, PATH_VIEW, MONGO_VIEW])
 ROUTES = RouteList(routes=[HTTP_VIEW, MONGO_VIEW], route_count=2)
 ROUTE = RouteAnswer(status="active", route=HTTP_VIEW)
 REMOVE_ROUTE = {
     "an HTTP route": RemoveRequest("server-id", "shop", "http"),
+    "one of several paths": RemoveRequest("server-id", "shop", "http", "/api/v2"),
     "the MongoDB route": RemoveRequest("server-id", type="mongodb"),
 }
 ROUTE_REMOVED = Acknowledgement(message="the route is removed", status="removed")

@@ -5,39 +5,51 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+from frontserver.backends.file.drafts import Draft, Drafts
 from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.judge import Check, Judge
 from frontserver.backends.file.mirror import Mirror
 from frontserver.backends.file.oldworkers import OldWorkers
 from frontserver.backends.file.performer import Performer
-from frontserver.backends.port import State
+from frontserver.backends.file.tree import Tree
+from frontserver.backends.port import Leftovers, Look, Prepared, State
 from frontserver.errors import (
     CommandRefusedError,
     ConfigRejectedError,
     FrontServerError,
     ProxyError,
     ProxyUnavailableError,
+    StorageError,
 )
+from frontserver.haproxy.canary import Canary, Verdict
 from frontserver.haproxy.check import rejection
+from frontserver.haproxy.commands import word
 from frontserver.haproxy.master import MasterClient
+from frontserver.haproxy.probe import Prober, ask
 from frontserver.haproxy.process import HaproxyProcess
+from frontserver.haproxy.reads import (
+    ServerStates,
+    parse_map_sizes,
+    parse_map_value,
+    parse_server_states,
+)
 from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import Action, PutCertificate
+from frontserver.planning.capabilities import Capabilities
 from frontserver.planning.compiled import MAPS, CompiledConfig
-from frontserver.planning.layout import backend_name
+from frontserver.planning.layout import backend_name, is_beyond
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running, RunningServer
-from frontserver.rendering.invariants import check_invariants, check_reloadable
-from frontserver.rendering.render import FRONTENDS, GLOBAL, PROFILES, Renderer
+from frontserver.rendering.invariants import check_invariants
+from frontserver.rendering.render import GLOBAL, PROFILES, Renderer
 
 logger = logging.getLogger(__name__)
-
-Check = Callable[[Path], Awaitable[None]]
 
 _FLUSH_DELAY = 0.1
 _FLUSH_RETRY = 1.0
@@ -59,21 +71,36 @@ class FileBackend:
         runtime: RuntimeClient,
         master: MasterClient,
         check: Check,
+        canary: Canary | None = None,
+        prober: Prober | None = None,
+        tried: Callable[[Verdict], None] = lambda _: None,
     ) -> None:
+        """Without a `canary`, new profiles are loaded untried; without a `prober`, what this
+        HAProxy can do is what its version is known for.
+        """
         self._renderer = renderer
         self._generations = generations
         self._process = process
         self._runtime = runtime
         self._master = master
-        self._check = check
-        self._mirror = Mirror(renderer, generations)
+        self._judge = Judge(generations, check, canary, tried)
+        self._prober = prober
+        self._capabilities: Capabilities | None = None
+        self._learnt_of = ""
+        self._mirror = Mirror(renderer)
+        self._drafts = Drafts(renderer, generations, self._mirror)
+        self._draft: Draft | None = None
+        # Routes that were changed since the draft was begun.
+        self._touched: set[RouteKey] = set()
         self._performer = Performer(runtime, self._mirror)
         self._old_workers = OldWorkers(master)
         self._flushing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._learning: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
         self._version: str | None = None
         self._worker: int | None = None
+        self._switching = False
         self._empty: State | None = None
         self._frame: CompiledConfig | None = None
 
@@ -108,14 +135,14 @@ class FileBackend:
             await asyncio.sleep(_WATCH_SECONDS)
             with contextlib.suppress(ProxyError):
                 pid = (await self._runtime.info()).pid
-                if self._worker not in (None, pid):
+                if not self._switching and self._worker not in (None, pid):
                     for listener in self._listeners:
                         listener()
 
     async def _promote_new(self, state: State) -> None:
-        generation = await self._write(state)
-        await self._check_or_discard(generation)
-        await asyncio.to_thread(self._generations.promote, generation)
+        draft = await self._drafts.make_whole(state)
+        await self._judge_or_discard(draft)
+        await asyncio.to_thread(self._generations.promote, draft.path)
 
     async def _before_start(self) -> None:
         """See to it that HAProxy finds a configuration that it will load.
@@ -143,8 +170,10 @@ class FileBackend:
         if self._generations.manifest(generation.name) is None:
             logger.error("the configuration %s is gone or damaged", generation)
             return False
+        for name in await asyncio.to_thread(self._generations.heal, generation):
+            logger.error("the last line of %s in %s had no end; it is left out", name, generation)
         try:
-            await self._check(generation)
+            await self._judge.accepts(generation)
         except ConfigRejectedError as error:
             logger.error("%s; HAProxy won't start with %s", error, generation)
             return False
@@ -179,6 +208,7 @@ class FileBackend:
             self._performer.forget_leaving()
             self._old_workers.expect()
         self._worker = info.pid
+        await self._learn(info.version)
         loaded = self._loaded(info.description)
         if loaded is None:
             logger.warning("HAProxy runs a configuration that isn't here; it will be replaced")
@@ -188,14 +218,44 @@ class FileBackend:
             # A reload was interrupted. What follows on disk is what runs.
             logger.warning("HAProxy runs %s: that is the current one again", generation)
             await asyncio.to_thread(self._generations.promote, generation)
-        servers = await self._servers(manifest)
-        maps = {name: dict(reversed(await self._runtime.map_entries(name))) for name in MAPS}
+        extra = await self._extra(manifest)
+        servers = await self._servers(manifest, extra)
+        maps = {name: await self._entries(name) for name in MAPS}
         return Running(
             frontends=manifest.frontends,
             pools=dict(manifest.pools),
             servers=servers,
             maps=maps,
+            extra=extra,
         )
+
+    async def _learn(self, version: str) -> None:
+        """See what this HAProxy can do, once for each version that is met."""
+        known = self._capabilities
+        if known is not None and version == self._learnt_of:
+            return
+        current = self._generations.current()
+        texts = self._generations.read(current, GLOBAL) if current else {}
+        found = (
+            await ask(self._runtime)
+            if self._prober is None
+            else await self._prober.observe(self._runtime, texts)
+        )
+        if found.lacking:
+            logger.error("HAProxy lacks commands that are needed: %s", ", ".join(found.lacking))
+        self._capabilities, self._learnt_of = found, version
+        self._runtime.capable(found)
+        self._judge.dynamic = found.dynamic_backends
+        manifest = self._generations.manifest(current.name) if current else None
+        if found.dynamic_backends and current is not None and manifest is not None:
+            self._learning = asyncio.create_task(self._judge.learn(current, manifest))
+
+    async def _entries(self, name: str) -> dict[str, str]:
+        try:
+            return dict(reversed(await self._runtime.map_entries(name)))
+        except CommandRefusedError:
+            # Templates of an older version, or of the operator, don't look into every map.
+            return {}
 
     def _loaded(self, description: str) -> tuple[Path, Manifest] | None:
         """The generation that a worker has loaded, by its description, if it is here."""
@@ -206,36 +266,66 @@ class FileBackend:
             return None
         return self._generations.path(name), manifest
 
-    async def _servers(self, manifest: Manifest) -> dict[str, dict[str, RunningServer]]:
+    async def look(self, backends: Mapping[str, Sequence[tuple[str, str]]]) -> Look:
+        pairs = list(dict.fromkeys(pair for some in backends.values() for pair in some))
+        questions = [f"show servers state {backend}" for backend in backends]
+        questions += [f"get map {name} {word(key)}" for name, key in pairs]
+        *answers, maps = await self._runtime.run([*questions, "show map"])
+        servers, values = answers[: len(backends)], answers[len(backends) :]
+        return Look(
+            worker=self._runtime.worker,
+            servers={
+                backend: self._seen(backend, parse_server_states(answer))
+                for backend, answer in zip(backends, servers, strict=True)
+            },
+            entries={
+                pair: parse_map_value(answer, pair[1])
+                for pair, answer in zip(pairs, values, strict=True)
+            },
+            counts=parse_map_sizes(maps),
+        )
+
+    async def _extra(self, manifest: Manifest) -> frozenset[str]:
+        """The slots beyond those that were loaded."""
+        if self._capabilities is None or not self._capabilities.dynamic_backends:
+            return frozenset()
+        sizes = {profile.id: size for profile, size in manifest.pools}
+        names = await self._runtime.backend_names()
+        return frozenset(name for name in names if is_beyond(name, sizes))
+
+    async def _servers(
+        self, manifest: Manifest, extra: frozenset[str]
+    ) -> dict[str, dict[str, RunningServer]]:
         found = await self._runtime.server_states(None)
+        loaded = (
+            backend_name(profile.id, slot)
+            for profile, size in manifest.pools
+            for slot in range(size)
+        )
+        return {backend: self._seen(backend, found) for backend in (*loaded, *extra)}
+
+    def _seen(self, backend: str, found: ServerStates) -> dict[str, RunningServer]:
         leaving = self._performer.leaving
         return {
-            backend: {
-                name: RunningServer(state.address, state.port, ready=state.ready, up=state.up)
-                for name, state in found.get(backend, {}).items()
-                if (backend, name) not in leaving
-            }
-            for profile, size in manifest.pools
-            for backend in (backend_name(profile.id, slot) for slot in range(size))
+            name: RunningServer(
+                state.address, state.port, state.ready, state.up, weight=state.weight
+            )
+            for name, state in found.get(backend, {}).items()
+            if (backend, name) not in leaving
         }
 
     # --- runtime ---
 
     async def apply(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
-        failed: dict[RouteKey, str] = {}
-        for step in steps:
-            try:
-                await self._performer.take(step)
-            except CommandRefusedError as error:
-                failed[step.key] = error.message
-            else:
-                self._mirror.act(step.actions)
-                await self._old_workers.let_go(step)
+        failed = await self._performer.take(steps)
+        await self._old_workers.let_go([step for step in steps if step.key not in failed])
+        # Only now: a draft that was begun meanwhile doesn't know of them.
+        self._touched |= {step.key for step in steps}
         return failed
 
     async def perform(self, actions: Sequence[Action]) -> None:
+        await self._performer.perform(actions)
         for action in actions:
-            await self._performer.perform(action)
             if isinstance(action, PutCertificate):
                 self._mirror.certificate(action.certificate.name, action.certificate.pem)
         self._mirror.act(actions)
@@ -243,7 +333,7 @@ class FileBackend:
 
     async def idle(self, backends: Sequence[str]) -> frozenset[str]:
         await self._performer.sweep()
-        idle = frozenset([backend for backend in backends if await self._is_idle(backend)])
+        idle = await self._performer.idle(backends)
         if idle:
             # Another route may take the slot next: disk must not know both at once. Also when
             # nothing is behind: a flush may be under way, and fail.
@@ -254,17 +344,13 @@ class FileBackend:
                 return frozenset()
         return idle
 
-    async def _is_idle(self, backend: str) -> bool:
-        if (await self._runtime.server_states(backend)).get(backend):
-            return False
-        sessions = await self._runtime.backend_sessions(backend)
-        return sessions.current == sessions.queued == 0
-
     # --- disk ---
 
     async def persist(self, state: State, steps: Sequence[RouteSteps] | None) -> None:
-        if steps is None:
-            self._mirror.doubt(state)
+        if steps is None or self._mirror.tree is None:
+            current = self._generations.current()
+            if current is not None:
+                self._mirror.doubt(state, Tree.unknown(current))
         else:
             self._mirror.follow(state, steps)
         self._flush_soon()
@@ -286,60 +372,82 @@ class FileBackend:
 
     # --- reloads ---
 
-    async def check(self, state: State) -> None:
-        generation = await self._write(state)
-        try:
-            await self._check_or_discard(generation, self._generations.current())
-        finally:
-            await asyncio.to_thread(self._generations.discard, generation)
+    async def check(self, state: State, changed: Collection[RouteKey] | None = None) -> None:
+        await self.discard(await self.prepare(state, changed))
 
-    async def reload(self, state: State, reasons: Sequence[ReloadReason]) -> None:
-        await self._mirror.flush()
-        before = self._generations.current()
-        generation = await self._write(state)
-        await self._check_or_discard(generation, before)
-        await asyncio.to_thread(self._generations.promote, generation)
+    async def prepare(self, state: State, changed: Collection[RouteKey] | None = None) -> Prepared:
+        touched: set[RouteKey] = set()
+        self._touched = touched
+        if changed is None:
+            await self._mirror.flush()
+            draft = await self._drafts.make_whole(state)
+        else:
+            keys = frozenset(changed)
+            draft = await self._drafts.make(state, lambda: keys | touched)
+        await self._judge_or_discard(draft, self._generations.current())
+        self._draft = draft
+        return Prepared(state, draft.path.name)
+
+    async def discard(self, prepared: Prepared) -> None:
+        if self._draft is not None and self._draft.path.name == prepared.token:
+            self._draft = None
+        await asyncio.to_thread(self._generations.discard, self._generations.path(prepared.token))
+
+    async def reload(
+        self,
+        state: State,
+        reasons: Sequence[ReloadReason],
+        prepared: Prepared | None = None,
+        changed: Collection[RouteKey] | None = None,
+    ) -> None:
+        if prepared is None:
+            prepared = await self.prepare(state, changed)
+        draft, self._draft = self._draft, None
+        if draft is None or draft.path.name != prepared.token:
+            raise StorageError(f"the configuration {prepared.token} is gone", hint="try again")
         try:
-            await self._switch_to(generation)
+            await self._load(draft, state, changed)
+        except BaseException:
+            if draft.path != self._generations.current():
+                await asyncio.to_thread(self._generations.discard, draft.path)
+            raise
+        await asyncio.to_thread(self._generations.prune)
+        logger.info("HAProxy runs generation %s (%s)", draft.path.name, ", ".join(reasons))
+
+    async def _load(self, draft: Draft, state: State, changed: Collection[RouteKey] | None) -> None:
+        difference = None
+        if changed is not None:
+            keys = self._touched | set(changed)
+            difference = self._mirror.difference(state, keys)
+            await self._drafts.catch_up(draft, state, keys)
+        before = self._generations.current()
+        await asyncio.to_thread(self._generations.promote, draft.path)
+        try:
+            await self._switch_to(draft.path)
         except ProxyError:
-            if before is not None and not await self._runs(generation):
+            if before is not None and not await self._runs(draft.path):
                 await asyncio.to_thread(self._generations.promote, before)
-                await asyncio.to_thread(self._generations.discard, generation)
             raise
         self._frame = state.config
-        self._mirror.loaded(state)
+        self._mirror.loaded(state, draft.tree, difference)
         self._performer.forget_leaving()
         self._old_workers.expect()
-        await asyncio.to_thread(self._generations.prune)
-        logger.info("HAProxy runs generation %s (%s)", generation.name, ", ".join(reasons))
 
-    async def _write(self, state: State) -> Path:
-        return await asyncio.to_thread(self._write_blocking, state)
-
-    def _write_blocking(self, state: State) -> Path:
-        name = self._generations.next_name()
-        pools = tuple((pool.profile, pool.size) for _, pool in sorted(state.layout.pools.items()))
-        frontends = state.config.frontends
-        manifest = Manifest(frontends.fingerprint, pools, frontends.templates)
-        files = self._renderer.everything(
-            state.config, state.layout, generation=manifest.label(name)
-        )
-        check_invariants(files)
-        return self._generations.write(name, files, manifest)
-
-    async def _check_or_discard(self, generation: Path, running: Path | None = None) -> None:
+    async def _judge_or_discard(self, draft: Draft, running: Path | None = None) -> None:
         try:
-            if running is not None:
-                check_reloadable(*map(self._frame_of, (running, generation)))
-            await self._check(generation)
+            await self._judge.require(draft.path, draft.state, running)
         except BaseException:
-            await asyncio.to_thread(self._generations.discard, generation)
+            await asyncio.to_thread(self._generations.discard, draft.path)
             raise
 
-    def _frame_of(self, generation: Path) -> dict[str, str]:
-        return self._generations.read(generation, GLOBAL, FRONTENDS, PROFILES)
-
     async def _switch_to(self, generation: Path) -> None:
+        self._switching = True
+        try:
+            await self._hand_over(generation)
+        finally:
+            self._switching = False
+
+    async def _hand_over(self, generation: Path) -> None:
         result = await self._master.reload()
         # The conversation was with the worker that leaves.
         await self._runtime.close()
@@ -368,8 +476,15 @@ class FileBackend:
         loaded = self._loaded(info.description)
         return loaded is not None and loaded[0] == generation
 
+    @property
+    def growing(self) -> frozenset[str]:
+        return self._judge.growing
+
+    async def leftovers(self) -> Leftovers:
+        return await self._old_workers.leftovers()
+
     async def close(self) -> None:
-        for task in (self._watching, self._flushing):
+        for task in (self._watching, self._flushing, self._learning):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from frontserver.errors import StorageError
-from frontserver.planning.compiled import Profile, digest
+from frontserver.backends.file import durable
+from frontserver.backends.file.mapfile import heal
+from frontserver.backends.file.tree import Tree
+from frontserver.planning.compiled import MAPS, Profile, digest
 
 MANIFEST = "manifest.json"
 _KEPT = 2
@@ -54,7 +55,7 @@ class Generations:
 
     def prepare(self) -> None:
         """Make the directories, readable by us alone: certificates and keys are in there."""
-        with _storage("prepare"):
+        with durable.storage("prepare"):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for leftover in self._directory.glob("*.tmp"):
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -89,7 +90,7 @@ class Generations:
         target = self.path(name)
         base = self.current()
         draft = target.with_suffix(".tmp")
-        with _storage(name):
+        with durable.storage(name):
             if draft.exists():
                 # What an attempt left that failed: its files may be links to those in use.
                 shutil.rmtree(draft)
@@ -97,17 +98,18 @@ class Generations:
             for directory in sorted({draft, *((draft / file).parent for file in files)}):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for file, text in files.items():
-                _share_or_write(base / file if base else None, draft / file, text.encode())
-            _write(draft / MANIFEST, msgspec.json.encode(manifest, enc_hook=str))
+                shared = base / file if base and file not in MAPS else None
+                _share_or_write(shared, draft / file, text.encode())
+            durable.write(draft / MANIFEST, msgspec.json.encode(manifest, enc_hook=str))
             for directory in {(draft / file).parent for file in files}:
-                _sync_directory(directory)
+                durable.sync_directory(directory)
             draft.rename(target)
-            _sync_directory(self._directory)
+            durable.sync_directory(self._directory)
         return target
 
     def read(self, generation: Path, *names: str) -> dict[str, str]:
         """The texts of a generation by file name; of all its files without `names`."""
-        with _storage(generation.name):
+        with durable.storage(generation.name):
             paths = [generation / name for name in names] or generation.rglob("[!.]*")
             return {
                 str(path.relative_to(generation)): path.read_text(errors="replace")
@@ -115,27 +117,34 @@ class Generations:
                 if path.suffix in {".cfg", ".map", ".pem"} and path.is_file()
             }
 
-    def replace(self, file: str, text: str) -> None:
-        """Replace one file of the current generation; HAProxy reads it when it starts next."""
-        current = self.current()
-        if current is None:
-            raise StorageError(f"there is no current configuration in {self._root}")
-        with _storage(file):
-            path = current / file
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = path.with_name(f".{path.name}.tmp")
-            _write(draft, text.encode())
-            draft.replace(path)
-            _sync_directory(path.parent)
+    def derive(
+        self,
+        name: str,
+        base: Tree,
+        keep: Iterable[str],
+        files: Mapping[str, str],
+        manifest: Manifest,
+    ) -> Tree:
+        """Write a generation that has most of its files in common with another one."""
+        content = msgspec.json.encode(manifest, enc_hook=str).decode()
+        with durable.storage(name):
+            return base.derive(self.path(name), tuple(keep), {**files, MANIFEST: content})
+
+    def heal(self, generation: Path) -> list[str]:
+        """Cut half lines off maps that somebody else has left; returns the maps that had one."""
+        with durable.storage(generation.name):
+            return [
+                name for name in MAPS if (generation / name).is_file() and heal(generation / name)
+            ]
 
     def promote(self, generation: Path) -> None:
         """Make a generation the current one, in one step."""
-        with _storage(generation.name):
+        with durable.storage(generation.name):
             link = self._root / "current.tmp"
             link.unlink(missing_ok=True)
             link.symlink_to(generation.relative_to(self._root))
             link.replace(self.current_link)
-            _sync_directory(self._root)
+            durable.sync_directory(self._root)
 
     def discard(self, generation: Path) -> None:
         """Remove a generation that isn't wanted after all."""
@@ -153,25 +162,14 @@ class Generations:
         return max((p for p in self._all() if p.name < generation.name), default=None)
 
     def _all(self) -> list[Path]:
-        with _storage("list"):
+        with durable.storage("list"):
             if not self._directory.is_dir():
                 return []
             return sorted(p for p in self._directory.iterdir() if p.name.isdigit())
 
 
-@contextmanager
-def _storage(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"the configuration can't be written ({what}): {error.strerror or error}",
-            hint="see to the disk and its permissions; what runs is unchanged",
-        ) from error
-
-
 def _share_or_write(existing: Path | None, path: Path, content: bytes) -> None:
-    """A hard link where the content is there already: files are never changed in place."""
+    """A hard link where the content is there already; not for maps, which change in place."""
     if existing is not None:
         try:
             if existing.read_bytes() == content:
@@ -179,20 +177,4 @@ def _share_or_write(existing: Path | None, path: Path, content: bytes) -> None:
                 return
         except OSError:
             pass  # Not there, or on another file system: write it.
-    _write(path, content)
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    durable.write(path, content)

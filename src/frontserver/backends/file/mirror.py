@@ -6,87 +6,50 @@ HAProxy must come back with the same state after a crash or a reboot, without us
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from typing import ParamSpec
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
+from typing import ParamSpec, TypeVar
 
-from frontserver.backends.file.generations import Generations
+import msgspec
+
+from frontserver.backends.file import durable
+from frontserver.backends.file.tree import Tree
 from frontserver.backends.port import State
-from frontserver.planning.actions import Action, DropEntry, PutCaFile, PutEntry
-from frontserver.planning.compiled import MAPS, ROUTING, CompiledRoute
-from frontserver.planning.layout import slot_of
+from frontserver.model.routes import RouteKey
+from frontserver.planning.actions import Action, DropBackend, DropEntry, PutCaFile, PutEntry
+from frontserver.planning.compiled import MAPS, ROUTING, CompiledRoute, Server
+from frontserver.planning.delta import Delta, delta
+from frontserver.planning.layout import Layout, Pool, backend_name, slot_of
 from frontserver.planning.plan import RouteSteps
-from frontserver.planning.running import materialise
-from frontserver.rendering.render import SHARD_SLOTS, Renderer, map_line, shard_name
+from frontserver.planning.running import entries, materialise
+from frontserver.rendering.render import SHARD_SLOTS, Renderer, map_line, shard_name, shards
 
 P = ParamSpec("P")
+T = TypeVar("T")
+
+# Files a write: a flush of everything lets others in between.
+_AT_ONCE = 64
+
+# A profile's id and the number of a shard of its pool.
+Shard = tuple[str, int]
+_Changes = Mapping[str, Mapping[str, str | None]]
 
 
 class Mirror:
-    """A model of the files, and which of them are behind. One flush runs at a time."""
+    """A model of what runs, the files it is written to, and which of them are behind."""
 
-    def __init__(self, renderer: Renderer, generations: Generations) -> None:
+    def __init__(self, renderer: Renderer) -> None:
+        self.tree: Tree | None = None
         self._renderer = renderer
-        self._generations = generations
         self._state: State | None = None
         self._maps: dict[str, dict[str, str]] = {name: {} for name in MAPS}
         self._routes: dict[str, CompiledRoute] = {}
-        self._behind: set[tuple[str, int]] = set()
-        self._maps_behind: set[str] = set()
-        self._texts: dict[str, str] = {}
+        # Values of slots that were left: their last streams use them until they end.
+        self._left: dict[str, frozenset[tuple[str, str]]] = {}
+        self._behind = _Behind()
+        self._written: Written | None = None
         self._lock = asyncio.Lock()
-
-    def value(self, name: str, key: str) -> str | None:
-        """What a map entry should be."""
-        return self._maps[name].get(key)
-
-    def loaded(self, state: State) -> None:
-        """The files hold exactly this: a generation of it was just loaded."""
-        self._model(state)
-        self._behind.clear()
-        self._maps_behind.clear()
-        self._texts.clear()
-
-    def doubt(self, state: State) -> None:
-        """This is what runs; any file may be behind."""
-        self._model(state)
-        self._texts.update(self._renderer.certificates(state.config))
-        self._maps_behind.update(MAPS)
-        self._behind.update(
-            (profile_id, shard)
-            for profile_id, pool in state.layout.pools.items()
-            for shard in range(-(-pool.size // SHARD_SLOTS))
-        )
-
-    def follow(self, state: State, steps: Sequence[RouteSteps]) -> None:
-        """These steps were taken."""
-        self._state = state
-        for step in steps:
-            if step.vacated is not None:
-                self._routes.pop(step.vacated, None)
-                self._mark(step.vacated)
-            if step.slot is not None and step.new is not None:
-                self._routes[step.slot] = step.new
-                self._mark(step.slot)
-            self.act(step.actions)
-
-    def act(self, actions: Sequence[Action]) -> None:
-        """These actions were carried out."""
-        for action in actions:
-            match action:
-                case PutEntry(name, key, value):
-                    self._maps[name][key] = value
-                    self._maps_behind.add(name)
-                case DropEntry(name, key):
-                    self._maps[name].pop(key, None)
-                    self._maps_behind.add(name)
-                case PutCaFile(file):
-                    self._texts[file.name] = file.pem
-                case _:
-                    pass
-
-    def certificate(self, name: str, pem: str) -> None:
-        """A certificate was replaced."""
-        self._texts[name] = pem
 
     @property
     def state(self) -> State | None:
@@ -95,64 +58,291 @@ class Mirror:
 
     @property
     def is_behind(self) -> bool:
-        return bool(self._behind or self._maps_behind or self._texts)
+        """Whether some file says less than HAProxy runs."""
+        return bool(self._behind)
 
-    async def flush(self) -> None:
-        """Write what is behind; what can't be written stays behind.
+    def value(self, name: str, key: str) -> str | None:
+        """What a map entry should be."""
+        return self._maps[name].get(key)
 
-        Raises `StorageError` and `TemplateError`.
+    def server(self, backend: str, name: str) -> Server | None:
+        """How a server of a backend should be."""
+        route = self._routes.get(backend)
+        return next((s for s in route.servers if s.name == name), None) if route else None
+
+    # --- what happened ---
+
+    def loaded(self, state: State, tree: Tree, changed: Delta | None) -> None:
+        """HAProxy runs exactly this, and `tree` holds it.
+
+        `changed` is what of the routes differs from before; `None` if that isn't known.
         """
-        async with self._lock:
-            shards, maps, texts = self._behind, self._maps_behind, self._texts
-            self._behind, self._maps_behind, self._texts = set(), set(), {}
-            try:
-                await _to_its_end(self._write, texts | self._render(shards, maps))
-            except BaseException:
-                self._behind |= shards
-                self._maps_behind |= maps
-                self._texts = texts | self._texts
-                raise
+        self.tree = tree
+        self._behind = _Behind()
+        if changed is None or self._state is None:
+            self._model(state)
+            return
+        for pairs in self._left.values():
+            for name, key in pairs:
+                self._maps[name].pop(key, None)
+        self._left.clear()
+        for name, content in changed.maps.items():
+            _change(self._maps[name], content)
+        for backend, route in changed.seats.items():
+            self._routes.pop(backend, None)
+            if route is not None:
+                self._routes[backend] = route
+        self._state = state
+
+    def doubt(self, state: State, tree: Tree) -> None:
+        """This is what runs; any file of `tree` may be behind."""
+        self.tree = tree
+        self._model(state)
+        self._behind.texts |= self._renderer.certificates(state.config)
+        self._behind.maps |= dict.fromkeys(MAPS)
+        self._behind.shards |= {
+            (profile_id, shard)
+            for profile_id, pool in state.layout.pools.items()
+            for shard in range(shards(pool))
+        }
+
+    def follow(self, state: State, steps: Sequence[RouteSteps]) -> None:
+        """These steps were taken."""
+        self._state = state
+        for step in steps:
+            if step.vacated is not None:
+                self._leave(step.vacated)
+            if step.slot is not None and step.new is not None:
+                self._routes[step.slot] = step.new
+                self._behind.shards.add(shard_of(step.slot))
+            self.act(step.actions)
+
+    def act(self, actions: Sequence[Action]) -> None:
+        """These actions were carried out."""
+        for action in actions:
+            match action:
+                case PutEntry(name, key, value):
+                    self._maps[name][key] = value
+                    self._behind.entry(name, key)
+                case DropEntry(name, key):
+                    self._maps[name].pop(key, None)
+                    self._behind.entry(name, key)
+                case DropBackend(backend):
+                    self._behind.shards.add(shard_of(backend))
+                case PutCaFile(file):
+                    self._behind.texts[file.name] = file.pem
+                case _:
+                    pass
+
+    def certificate(self, name: str, pem: str) -> None:
+        """A certificate was replaced."""
+        self._behind.texts[name] = pem
+
+    def swept(self, backend: str) -> None:
+        """The slot is empty by now, and nothing of its past is left."""
+        self._left.pop(backend, None)
+
+    def _leave(self, backend: str) -> None:
+        route = self._routes.pop(backend, None)
+        if route is not None:
+            values = {(e.map, e.key) for e in entries(route, backend)}
+            self._left[backend] = frozenset(p for p in values if p[1].startswith(backend))
+        self._behind.shards.add(shard_of(backend))
 
     def _model(self, state: State) -> None:
         self._state = state
+        self._left.clear()
         self._routes = {
             backend: state.config.routes[key]
             for key, backend in state.layout.slots.items()
             if key in state.config.routes
         }
-        running = materialise(state.config, state.layout)
+        running = materialise(state.config, Layout(slots=state.layout.slots))
         self._maps = {name: dict(content) for name, content in running.maps.items()}
 
-    def _mark(self, backend: str) -> None:
-        profile_id, slot = slot_of(backend)
-        self._behind.add((profile_id, slot // SHARD_SLOTS))
+    # --- the files ---
 
-    def _render(self, shards: Iterable[tuple[str, int]], maps: Iterable[str]) -> dict[str, str]:
-        """In the order to write: whatever makes a route reachable comes last."""
-        files: dict[str, str] = {}
+    async def flush(self) -> int:
+        """Write what is behind, as of now; what can't be written stays behind.
+
+        Returns the bytes written. Raises `StorageError` and `TemplateError`.
+        """
+        async with self._lock:
+            return await self._flush()
+
+    @asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[Written | None]:
+        """Flush, and write nothing inside the block: what the files say meanwhile, if known."""
+        async with self._lock:
+            await self._flush()
+            yield self._written
+
+    async def _flush(self) -> int:
+        behind, self._behind = self._behind, _Behind()
+        if self.tree is None or self._state is None:
+            self._behind.add(behind)
+            return 0
+        written = Written(self.tree, self._state, self._left_over())
+        if not behind:
+            self._written = written
+            return 0
+        self._written = None
+        size = 0
+        try:
+            # All that may change while it is written is read here.
+            changes, files = self._entries(behind), self._wholes(behind)
+            for some in files:
+                size += await to_its_end(_put, self.tree, some)
+            size += await to_its_end(_update, self.tree, changes)
+        except BaseException:
+            self._behind.add(behind)
+            raise
+        self._written = written
+        return size
+
+    def _wholes(self, behind: _Behind) -> Iterator[Mapping[str, str]]:
+        """Whole files to write, some at a time; those that make routes reachable are the last."""
         pools = self._state.layout.pools if self._state else {}
-        for profile_id, shard in sorted(shards):
-            if profile_id in pools:
-                text = self._renderer.shard(pools[profile_id], shard, self._routes)
-                files[shard_name(profile_id, shard)] = text
-        for name in sorted(maps, key=lambda name: (name in ROUTING, name)):
-            lines = (map_line(key, value) for key, value in sorted(self._maps[name].items()))
-            files[name] = "".join(lines)
-        return files
+        names = sorted(behind.shards)
+        routes = self._routes if len(names) <= _AT_ONCE else dict(self._routes)
+        rendered = (
+            self.shards(pools, names[first : first + _AT_ONCE], routes)
+            for first in range(0, len(names), _AT_ONCE)
+        )
+        first_files = behind.texts | next(rendered, {})
+        maps = [
+            {name: self._map_text(name)}
+            for name in _in_order(behind.maps)
+            if self._whole(behind, name)
+        ]
+        return (files for files in chain([first_files], rendered, maps) if files)
 
-    def _write(self, files: dict[str, str]) -> None:
-        for name, text in files.items():
-            self._generations.replace(name, text)
+    def _whole(self, behind: _Behind, name: str) -> bool:
+        """Whether a map has to be written as a whole."""
+        return behind.maps[name] is None or self.tree is None or not self.tree.is_intact(name)
+
+    def _map_text(self, name: str) -> str:
+        return "".join(map_line(key, value) for key, value in sorted(self._maps[name].items()))
+
+    def _entries(self, behind: _Behind) -> _Changes:
+        """The entries that changed, of maps that needn't be written whole."""
+        return {
+            name: {key: self._maps[name].get(key) for key in behind.maps[name] or ()}
+            for name in _in_order(behind.maps)
+            if not self._whole(behind, name)
+        }
+
+    def shards(
+        self,
+        pools: Mapping[str, Pool],
+        names: Iterable[Shard],
+        routes: Mapping[str, CompiledRoute] | None = None,
+    ) -> dict[str, str]:
+        """The texts of shards, as of now or with `routes` by backend; of pools that there are."""
+        routes = self._routes if routes is None else routes
+        return {
+            shard_name(profile_id, shard): self._renderer.shard(pools[profile_id], shard, routes)
+            for profile_id, shard in names
+            if profile_id in pools
+        }
+
+    def difference(self, state: State, changed: Iterable[RouteKey]) -> Delta | None:
+        """How `state` differs from now in these routes; `None` if nothing is known of now."""
+        if self._state is None:
+            return None
+        now = self._state.config, self._state.layout
+        return delta(now, (state.config, state.layout), changed)
+
+    def routes_in(
+        self, state: State, names: Iterable[Shard], changed: Iterable[RouteKey]
+    ) -> dict[str, CompiledRoute]:
+        """Who sits where in these shards under `state`, which differs from now in `changed`."""
+        slots = (
+            backend_name(profile_id, slot)
+            for profile_id, shard in names
+            for slot in range(shard * SHARD_SLOTS, (shard + 1) * SHARD_SLOTS)
+        )
+        found = {b: route for b in slots if (route := self._routes.get(b)) is not None}
+        difference = self.difference(state, changed)
+        for backend, route in difference.seats.items() if difference else ():
+            found.pop(backend, None)
+            if route is not None:
+                found[backend] = route
+        return found
+
+    def _left_over(self) -> frozenset[tuple[str, str]]:
+        return frozenset().union(*self._left.values()) if self._left else frozenset()
 
 
-async def _to_its_end(work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+class Written(msgspec.Struct, frozen=True):
+    """What the files of a tree say: a state, and entries of slots that were left."""
+
+    tree: Tree
+    state: State
+    left_over: frozenset[tuple[str, str]]
+
+
+class _Behind(msgspec.Struct):
+    """What isn't on disk yet: of a map the keys that changed, `None` for all of it."""
+
+    shards: set[Shard] = msgspec.field(default_factory=set)
+    maps: dict[str, set[str] | None] = msgspec.field(default_factory=dict)
+    texts: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.shards or self.maps or self.texts)
+
+    def entry(self, name: str, key: str) -> None:
+        known = self.maps.setdefault(name, set())
+        if known is not None:
+            known.add(key)
+
+    def add(self, older: _Behind) -> None:
+        """What couldn't be written; newer texts count."""
+        self.shards |= older.shards
+        self.texts = older.texts | self.texts
+        for name, keys in older.maps.items():
+            mine = self.maps.get(name, set())
+            self.maps[name] = None if keys is None or mine is None else keys | mine
+
+
+def shard_of(backend: str) -> Shard:
+    """The shard that holds a backend."""
+    profile_id, slot = slot_of(backend)
+    return profile_id, slot // SHARD_SLOTS
+
+
+def _in_order(maps: Iterable[str]) -> list[str]:
+    """Whatever makes a route reachable is written last."""
+    return sorted(maps, key=lambda name: (name in ROUTING, name))
+
+
+def _change(content: dict[str, str], changes: Mapping[str, str | None]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            content.pop(key, None)
+        else:
+            content[key] = value
+
+
+def _put(tree: Tree, files: Mapping[str, str]) -> int:
+    with durable.storage(next(iter(files))):
+        return tree.put(files)
+
+
+def _update(tree: Tree, changes: _Changes) -> int:
+    with durable.storage("maps"):
+        return tree.update(changes)
+
+
+async def to_its_end(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run `work` in a thread; when cancelled, wait for it all the same.
 
     A thread can't be called back, and two of them must not write the same files.
     """
     running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
     try:
-        await asyncio.shield(running)
+        return await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.wait({running})
         raise

@@ -1,223 +1,179 @@
-"""Actions → runtime commands, judged one by one and read back.
+"""Actions → runtime commands, many routes at a time, each judged and read back.
 
 HAProxy management guide, section 9.3 (Unix Socket commands).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
+from frontserver.backends.file.careful import Careful
 from frontserver.backends.file.mirror import Mirror
-from frontserver.errors import CommandRefusedError, ProxyUnavailableError
-from frontserver.haproxy.answers import check, is_absent
-from frontserver.haproxy.commands import Command, word
+from frontserver.backends.file.phrases import (
+    REMOVALS,
+    Phrase,
+    deletion,
+    differs,
+    farewell,
+    phrases,
+    questions,
+)
+from frontserver.errors import CommandRefusedError
+from frontserver.haproxy.reads import parse_server_states, parse_sessions
 from frontserver.haproxy.runtime import RuntimeClient
+from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import (
     Action,
     CutServer,
+    DropBackend,
     DropEntry,
-    PutCaFile,
-    PutCertificate,
     PutEntry,
-    PutServer,
     RetireServer,
 )
-from frontserver.planning.compiled import Server
 from frontserver.planning.plan import RouteSteps
-from frontserver.planning.serverline import arguments
 
-_REMOVALS = (RetireServer, CutServer)
-_OPEN_TRANSACTION = re.compile(r"ongoing transaction is about '([^']+)'")
+# Routes a conversation: a few hundred commands, a few milliseconds.
+_AT_ONCE = 50
 
 
 class Performer:
-    """Carries out actions on one HAProxy. One caller at a time."""
+    """Carries out actions on one HAProxy. One caller at a time.
+
+    What is as expected is said at once, and read back; whatever else comes up is the careful
+    one's.
+    """
 
     def __init__(self, runtime: RuntimeClient, mirror: Mirror) -> None:
         self._runtime = runtime
         self._mirror = mirror
-        self._leaving: dict[tuple[str, str], bool] = {}
+        self._careful = Careful(runtime, mirror)
 
     @property
     def leaving(self) -> frozenset[tuple[str, str]]:
         """Servers out of service whose streams haven't ended: (backend, name)."""
-        return frozenset(self._leaving)
+        return frozenset(self._careful.leaving)
 
     def forget_leaving(self) -> None:
         """A new worker knows nothing of them."""
-        self._leaving.clear()
+        self._careful.leaving.clear()
 
-    async def take(self, step: RouteSteps) -> None:
-        """All actions of a step, with a look whether they took effect before old servers go.
+    async def take(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
+        """Take steps, with a look whether they took effect before old servers go.
 
-        Raises `CommandRefusedError`; by then whatever was begun is undone.
+        Returns the routes that failed, with HAProxy's reason; whatever was begun for them is
+        undone. Raises `ProxyUnavailableError`.
         """
-        done: list[Action] = []
-        try:
-            for action in step.actions:
-                if not isinstance(action, _REMOVALS):
-                    done.append(action)
-                    await self.perform(action)
-            await self._verify(step)
-        except CommandRefusedError:
-            await self._undo(done)
-            raise
-        for action in step.actions:
-            # There is no way back from these.
-            if isinstance(action, _REMOVALS):
-                await self.perform(action)
+        failed: dict[RouteKey, str] = {}
+        for first in range(0, len(steps), _AT_ONCE):
+            failed |= await self._take(steps[first : first + _AT_ONCE])
+        return failed
 
-    async def perform(self, action: Action) -> None:
-        """One action; raises `CommandRefusedError` or `ProxyUnavailableError`."""
-        match action:
-            case PutEntry(name, key, value):
-                await self._put_entry(name, key, value)
-            case DropEntry(name, key):
-                await self._ask(f"del map {name} {key}", absent_is_fine=True)
-            case PutServer(backend, server):
-                await self._put_server(backend, server)
-            case RetireServer(backend, name):
-                await self._retire(backend, name, cut=False)
-            case CutServer(backend, name):
-                await self._retire(backend, name, cut=True)
-            case PutCaFile(file):
-                await self._put_ca_file(file.name, file.pem)
-            case PutCertificate(certificate):
-                await self._put_certificate(certificate.name, certificate.pem)
-
-    async def sweep(self) -> None:
-        """Delete servers that were leaving, as far as their streams have ended."""
-        for (backend, name), cut in list(self._leaving.items()):
-            if await self._delete(backend, name, cut=cut):
-                self._leaving.pop((backend, name), None)
-
-    async def _ask(self, command: Command, *, absent_is_fine: bool = False) -> str:
-        (answer,) = await self._runtime.run([command])
-        if not (absent_is_fine and is_absent(answer)):
-            check(command if isinstance(command, str) else command[0], answer)
-        return answer
-
-    async def _put_entry(self, name: str, key: str, value: str) -> None:
-        known = self._mirror.value(name, key)
-        if known is None:
-            # `add map` keeps duplicates, and the first one wins: `_verify` would notice.
-            await self._ask((f"add map {name}", f"{key} {value}"))
-            return
-        if known == value:
-            # Nobody knows why it is put again: make sure, by the command that adds if needed.
-            await self._ask(f"del map {name} {key}", absent_is_fine=True)
-            await self._ask((f"add map {name}", f"{key} {value}"))
-            return
-        (answer,) = await self._runtime.run([f"set map {name} {key} {word(value)}"])
-        if is_absent(answer):
-            await self._ask((f"add map {name}", f"{key} {value}"))
-        else:
-            check("set map", answer)
-
-    async def _put_server(self, backend: str, server: Server) -> None:
-        path = f"{backend}/{server.name}"
-        command = f"add server {path} {arguments(server)}"
-        (answer,) = await self._runtime.run([command])
-        if "Already exists" in answer or "already exists" in answer:
-            await self._correct_server(path, server)
-        else:
-            check(command, answer)
-        self._leaving.pop((backend, server.name), None)
-        await self._ask(f"enable server {path}")
-        if server.check is not None:
-            await self._ask(f"enable health {path}")
-
-    async def _correct_server(self, path: str, server: Server) -> None:
-        """It is there already, by that name: see to it that it is where it should be."""
-        command = f"set server {path} addr {server.address} port {server.port}"
-        (answer,) = await self._runtime.run([command])
-        if "changed" not in answer and "no need to change" not in answer:
-            raise CommandRefusedError(command, answer)
-        await self._ask(f"set server {path} state ready")
-
-    async def _retire(self, backend: str, name: str, *, cut: bool) -> None:
-        path = f"{backend}/{name}"
-        (answer,) = await self._runtime.run([f"set server {path} state maint"])
-        if is_absent(answer):
-            return
-        check("set server", answer)
-        if not await self._delete(backend, name, cut=cut):
-            self._leaving[backend, name] = cut
-
-    async def _delete(self, backend: str, name: str, *, cut: bool) -> bool:
-        """Whether the server is gone; it can't go while it has streams."""
-        path = f"{backend}/{name}"
-        if cut:
-            await self._ask(f"shutdown sessions server {path}", absent_is_fine=True)
-        try:
-            await self._ask(f"del server {path}", absent_is_fine=True)
-        except CommandRefusedError:
-            return False
-        return True
-
-    async def _put_ca_file(self, name: str, pem: str) -> None:
-        (answer,) = await self._runtime.run([f"new ssl ca-file {name}"])
-        if "already exists" not in answer:
-            check("new ssl ca-file", answer)
-        # Also if it exists: a control plane that was killed may have left it empty.
-        await self._transaction(f"ssl ca-file {name}", pem)
-
-    async def _put_certificate(self, name: str, pem: str) -> None:
-        await self._transaction(f"ssl cert {name}", pem)
-
-    async def _transaction(self, what: str, pem: str) -> None:
-        """`set` and `commit`; one at a time in a process, so an error aborts it."""
-        kind, name = what.rsplit(" ", 1)
-        (answer,) = await self._runtime.run([(f"set {what}", pem)])
-        if (open_one := _OPEN_TRANSACTION.search(answer)) and open_one[1] != name:
-            # Nobody else makes any: a control plane that was killed has left it.
-            await self._runtime.run([f"abort {kind} {open_one[1]}"])
-            (answer,) = await self._runtime.run([(f"set {what}", pem)])
-        try:
-            check(f"set {what}", answer)
-            await self._ask(f"commit {what}")
-        except CommandRefusedError:
-            await self._runtime.run([f"abort {what}"])
-            raise
-
-    async def _verify(self, step: RouteSteps) -> None:
-        """Read back what decides whether the route carries traffic."""
-        for action in step.actions:
-            match action:
-                case PutEntry(name, key, value):
-                    wanted: str | None = value
-                case DropEntry(name, key):
-                    wanted = None
-                case _:
-                    continue
-            if await self._runtime.map_value(name, key) != wanted:
-                raise CommandRefusedError(f"set map {name} {key}", "it reads back differently")
-        if step.new is None or step.slot is None:
-            return
-        states = (await self._runtime.server_states(step.slot)).get(step.slot, {})
-        for server in step.new.servers:
-            state = states.get(server.name)
-            if state is None or (state.address, state.port) != (server.address, server.port):
-                raise CommandRefusedError(f"add server {step.slot}/{server.name}", "it isn't there")
-            if not state.ready:
-                raise CommandRefusedError(f"enable server {step.slot}/{server.name}", "it isn't")
-
-    async def _undo(self, done: Sequence[Action]) -> None:
-        """Put back what was there before, newest first, as far as HAProxy lets us."""
-        for action in reversed(done):
-            match action:
-                case PutEntry(name, key, _) | DropEntry(name, key):
-                    before = self._mirror.value(name, key)
-                    back: Action = (
-                        DropEntry(name, key) if before is None else PutEntry(name, key, before)
-                    )
-                case PutServer(backend, server):
-                    back = CutServer(backend, server.name)
-                case _:
-                    continue
+    async def _take(self, steps: Sequence[RouteSteps]) -> dict[RouteKey, str]:
+        said = [(step, self._said(step)) for step in steps]
+        doubtful = [step for step, sentence in said if sentence is None]
+        sentences = [(step, sentence) for step, sentence in said if sentence is not None]
+        doubtful += await self._say(sentences)
+        doubtful += await self._unlike([step for step, _ in sentences if step not in doubtful])
+        failed: dict[RouteKey, str] = {}
+        for step in doubtful:
             try:
-                await self.perform(back)
+                await self._careful.take(step)
             except CommandRefusedError as error:
-                # Not to be had: the next look at HAProxy will show it as drift.
-                raise ProxyUnavailableError(f"a change couldn't be undone: {error}") from error
+                failed[step.key] = error.message
+        # There is no way back from these.
+        await self._remove([step for step in steps if step.key not in failed])
+        return failed
+
+    def _said(self, step: RouteSteps) -> list[Phrase] | None:
+        if step.vacated is not None and step.new is not None:
+            # It carries traffic: nothing leads to another backend before that is seen to be ready.
+            return None
+        sentence: list[Phrase] = []
+        for action in step.actions:
+            if isinstance(action, REMOVALS):
+                continue
+            known = None
+            if isinstance(action, PutEntry):
+                known = self._mirror.value(action.map, action.key)
+            if (said := phrases(action, known)) is None:
+                return None
+            sentence += said
+        return sentence
+
+    async def _say(
+        self, sentences: Sequence[tuple[RouteSteps, Sequence[Phrase]]]
+    ) -> list[RouteSteps]:
+        """Say it all; returns the steps to which HAProxy answered otherwise than expected."""
+        commands = [phrase.command for _, sentence in sentences for phrase in sentence]
+        answers = iter(await self._runtime.run(commands))
+        doubtful = []
+        for step, sentence in sentences:
+            heard = list(islice(answers, len(sentence)))
+            if not all(said.worked(answer) for said, answer in zip(sentence, heard, strict=True)):
+                doubtful.append(step)
+        return doubtful
+
+    async def _unlike(self, steps: Sequence[RouteSteps]) -> list[RouteSteps]:
+        """Those of the steps that read back differently."""
+        asked = [questions(step) for step in steps]
+        answers = iter(await self._runtime.run([question for some in asked for question in some]))
+        return [
+            step
+            for step, some in zip(steps, asked, strict=True)
+            if differs(step, list(islice(answers, len(some)))) is not None
+        ]
+
+    async def _remove(self, steps: Sequence[RouteSteps]) -> None:
+        leave = {
+            (action.backend, action.name): isinstance(action, CutServer)
+            for step in steps
+            for action in step.actions
+            if isinstance(action, RetireServer | CutServer)
+        }
+        parting = [p for (b, n), cut in leave.items() for p in farewell(b, n, cut=cut)]
+        answers = iter(await self._runtime.run([phrase.command for phrase in parting]))
+        for (backend, name), cut in leave.items():
+            said = farewell(backend, name, cut=cut)
+            heard = list(islice(answers, len(said)))
+            if not said[0].worked(heard[0]):
+                # It must not go on serving; the careful one says what is wrong.
+                removal = CutServer(backend, name) if cut else RetireServer(backend, name)
+                await self._careful.perform(removal)
+            elif not said[-1].worked(heard[-1]):
+                self._careful.leaving[backend, name] = cut
+        if any(server in self._careful.leaving for server in leave):
+            # 2.8 lets a server go only a moment after its streams were ended.
+            await self.sweep(leave)
+
+    async def perform(self, actions: Sequence[Action]) -> None:
+        """Actions of no route; raises `CommandRefusedError` or `ProxyUnavailableError`."""
+        if all(isinstance(action, DropEntry | DropBackend) for action in actions):
+            said = [p for action in actions for p in phrases(action, None) or ()]
+            answers = await self._runtime.run([phrase.command for phrase in said])
+            if all(p.worked(answer) for p, answer in zip(said, answers, strict=True)):
+                return
+        for action in actions:
+            await self._careful.perform(action)
+
+    async def sweep(self, servers: Iterable[tuple[str, str]] | None = None) -> None:
+        """Delete servers that were leaving (all, or these), as far as their streams have ended."""
+        leaving = self._careful.leaving
+        some = [server for server in (leaving if servers is None else servers) if server in leaving]
+        said = [deletion("/".join(server), cut=leaving[server]) for server in some]
+        answers = iter(await self._runtime.run([p.command for part in said for p in part]))
+        for server, part in zip(some, said, strict=True):
+            heard = list(islice(answers, len(part)))
+            if part[-1].worked(heard[-1]):
+                del leaving[server]
+
+    async def idle(self, backends: Sequence[str]) -> frozenset[str]:
+        """Those of the backends that have no server and no stream left."""
+        asked = [q for b in backends for q in (f"show servers state {b}", f"show stat {b} 2 -1")]
+        answers = iter(await self._runtime.run(asked))
+        idle: set[str] = set()
+        for backend in backends:
+            servers, sessions = next(answers), parse_sessions(next(answers))
+            if not parse_server_states(servers).get(backend) and not sessions.busy:
+                idle.add(backend)
+        return frozenset(idle)

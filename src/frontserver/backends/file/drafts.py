@@ -1,0 +1,163 @@
+"""Configurations on their way to HAProxy: written whole or derived from the one that runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from frontserver.backends.file import durable
+from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.mirror import Mirror, Shard, Written, shard_of, to_its_end
+from frontserver.backends.file.tree import Tree
+from frontserver.backends.port import State
+from frontserver.model.routes import RouteKey
+from frontserver.planning.compiled import MAPS, CompiledConfig
+from frontserver.planning.delta import delta
+from frontserver.planning.layout import Layout
+from frontserver.rendering.invariants import check_invariants
+from frontserver.rendering.render import PROFILES, SHARD_SLOTS, Renderer, shard_name, shards
+
+# Named after their content, so that equal names are equal files.
+_CA_PREFIX = "certs/ca-"
+
+
+class Draft(msgspec.Struct):
+    """A configuration on disk that isn't current. `state` is what its files say."""
+
+    tree: Tree
+    state: State
+
+    @property
+    def path(self) -> Path:
+        return self.tree.root
+
+
+class Drafts:
+    """Makes drafts. What a draft has in common with the current generation isn't written again."""
+
+    def __init__(self, renderer: Renderer, generations: Generations, mirror: Mirror) -> None:
+        self._renderer = renderer
+        self._generations = generations
+        self._mirror = mirror
+
+    async def make(self, state: State, changed: Callable[[], Collection[RouteKey]]) -> Draft:
+        """Write a configuration.
+
+        `changed` tells, whenever it is asked, all routes in which `state` differs from what runs.
+        Raises `ConfigRejectedError`, `TemplateError` or `StorageError`.
+        """
+        async with self._mirror.at_rest() as written:
+            if written is None or not self._says_what_would_be_rendered(written.tree, state):
+                return await self.make_whole(state)
+            return Draft(await self._derived(written, state, changed()), state)
+
+    async def make_whole(self, state: State) -> Draft:
+        """Write a configuration, whatever runs; raises as `make` does."""
+        return Draft(await to_its_end(self._whole, state), state)
+
+    async def catch_up(self, draft: Draft, state: State, changed: Collection[RouteKey]) -> None:
+        """Let a draft say `state` instead, which has other routes under the `changed` keys."""
+        difference = delta(_pair(draft.state), _pair(state), changed)
+        touched = sorted({shard_of(backend) for backend in difference.seats})
+        routes = self._mirror.routes_in(state, touched, changed)
+        texts = self._mirror.shards(state.layout.pools, touched, routes)
+        texts |= {file.name: file.pem for file in difference.ca_files}
+        await to_its_end(_bring_up, draft.tree, texts, difference.maps)
+        draft.state = state
+
+    def _says_what_would_be_rendered(self, tree: Tree, state: State) -> bool:
+        """Whether this is the current generation, as we left it, and of the same templates."""
+        manifest = self._generations.manifest(tree.root.name)
+        return (
+            manifest is not None
+            and manifest.templates == state.config.frontends.templates
+            and tree.root == self._generations.current()
+            and all(tree.is_intact(name) for name in MAPS)
+        )
+
+    def _whole(self, state: State) -> Tree:
+        name = self._generations.next_name()
+        manifest = _manifest(state)
+        files = self._renderer.everything(
+            state.config, state.layout, generation=manifest.label(name)
+        )
+        check_invariants(files)
+        self._generations.write(name, files, manifest)
+        return Tree.written(self._generations.path(name), files)
+
+    async def _derived(self, written: Written, state: State, changed: Collection[RouteKey]) -> Tree:
+        tree, pools = written.tree, state.layout.pools
+        difference = delta(_pair(written.state), _pair(state), changed)
+        fresh = {shard_of(backend) for backend in difference.seats}
+        fresh |= _resized(written.state.layout, state.layout)
+        kept = [s for s in _all_shards(state.layout) if s not in fresh]
+        fresh |= {shard for shard in kept if not tree.is_intact(shard_name(*shard))}
+        keep = [shard_name(*shard) for shard in kept if shard not in fresh]
+        routes = self._mirror.routes_in(state, fresh, changed)
+        name, manifest = self._generations.next_name(), _manifest(state)
+
+        def write() -> Tree:
+            files = self._renderer.frame(state.config.frontends, generation=manifest.label(name))
+            files[PROFILES] = self._renderer.profiles(
+                state.config.frontends, (pool.profile for _, pool in sorted(pools.items()))
+            )
+            files |= self._mirror.shards(pools, sorted(fresh), routes)
+            check_invariants(files | dict.fromkeys(MAPS, ""))
+            for file, text in self._renderer.certificates(state.config).items():
+                if file.startswith(_CA_PREFIX) and tree.is_intact(file):
+                    keep.append(file)
+                else:
+                    files[file] = text
+            made = self._generations.derive(name, tree, keep, files, manifest)
+            _bring_up(made, {}, _with_drops(difference.maps, written.left_over))
+            return made
+
+        return await to_its_end(write)
+
+
+def _pair(state: State) -> tuple[CompiledConfig, Layout]:
+    return state.config, state.layout
+
+
+def _manifest(state: State) -> Manifest:
+    pools = tuple((pool.profile, pool.size) for _, pool in sorted(state.layout.pools.items()))
+    frontends = state.config.frontends
+    return Manifest(frontends.fingerprint, pools, frontends.templates)
+
+
+def _all_shards(layout: Layout) -> list[Shard]:
+    return [(id_, n) for id_, pool in sorted(layout.pools.items()) for n in range(shards(pool))]
+
+
+def _resized(before: Layout, after: Layout) -> set[Shard]:
+    """The shards that have other slots than before."""
+    changed: set[Shard] = set()
+    for profile_id, pool in after.pools.items():
+        had = before.pools.get(profile_id)
+        if had is None or had.size != pool.size:
+            first = min(had.size, pool.size) // SHARD_SLOTS if had else 0
+            changed |= {(profile_id, n) for n in range(first, shards(pool))}
+    return changed
+
+
+def _with_drops(
+    changes: Mapping[str, Mapping[str, str | None]], dropped: Iterable[tuple[str, str]]
+) -> dict[str, dict[str, str | None]]:
+    """The changes, and before them these (map, key) pairs taken out."""
+    combined: dict[str, dict[str, str | None]] = defaultdict(dict)
+    for name, key in dropped:
+        combined[name][key] = None
+    for name, content in changes.items():
+        combined[name].update(content)
+    return combined
+
+
+def _bring_up(
+    tree: Tree, texts: Mapping[str, str], changes: Mapping[str, Mapping[str, str | None]]
+) -> None:
+    with durable.storage(tree.root.name):
+        tree.put(texts)
+        tree.update(changes)
