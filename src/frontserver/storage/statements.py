@@ -17,7 +17,7 @@ _Conversion = Callable[[Any], Any]
 
 
 class Statement:
-    """A statement about tables, with a named parameter for every value.
+    """A statement about tables, with named parameters for the values that differ.
 
     SQLAlchemy compiles it once for a dialect, and says how the types of parameters and columns
     convert. What it does besides around each execution (contexts, events, result objects) takes
@@ -50,16 +50,21 @@ class Statement:
 
 
 class _Prepared(msgspec.Struct, frozen=True):
-    """The text as the driver takes it, and what is to be converted: by name, by place."""
+    """What the driver takes: the text, and the values that SQLAlchemy has put beside it.
+
+    And what is to be converted: parameters by name, columns by place.
+    """
 
     text: str
+    fixed: Values
     parameters: tuple[tuple[str, _Conversion], ...]
     columns: tuple[tuple[int, _Conversion], ...]
 
     def converted(self, values: Values) -> Values:
-        if not self.parameters:
+        if not (self.fixed or self.parameters):
             return values
-        return {**values, **{name: convert(values[name]) for name, convert in self.parameters}}
+        converted = {name: convert(values[name]) for name, convert in self.parameters}
+        return {**self.fixed, **values, **converted}
 
     def read(self, rows: Sequence[Row]) -> Sequence[Row]:
         if not self.columns:
@@ -75,12 +80,18 @@ class _Prepared(msgspec.Struct, frozen=True):
 def _prepare(statement: Select[Any] | UpdateBase | TextClause, dialect: Dialect) -> _Prepared:
     compiled = statement.compile(dialect=dialect)
     assert isinstance(compiled, SQLCompiler)  # noqa: S101 - what a statement compiles to
-    given = {name: _impl(value.type, dialect) for name, value in compiled.binds.items()}
+    fixed = {name: value for name, value in compiled.params.items() if value is not None}
+    given = {
+        name: _impl(parameter.type, dialect)
+        for name, parameter in compiled.binds.items()
+        if name not in fixed
+    }
     columns = statement.selected_columns if isinstance(statement, Select) else ()
     shown = [_impl(column.type, dialect).result_processor(dialect, None) for column in columns]
     bound = {name: kind.bind_processor(dialect) for name, kind in given.items()}
     return _Prepared(
         str(compiled),
+        fixed,
         tuple((name, convert) for name, convert in bound.items() if convert is not None),
         tuple((place, convert) for place, convert in enumerate(shown) if convert is not None),
     )

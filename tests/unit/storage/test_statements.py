@@ -79,6 +79,22 @@ async def test_an_upsert_replaces_the_row_with_its_key_and_no_other(database: Da
     assert [tuple(row)[:2] for row in rows] == [("a", "newer"), ("b", "hash")]
 
 
+async def test_values_in_the_statement_itself_count(database: Database) -> None:
+    one = Statement(
+        select(INVITATIONS.c.agent_id)
+        .where(INVITATIONS.c.key_hash == "hash", INVITATIONS.c.agent_id > bindparam("after"))
+        .order_by(INVITATIONS.c.agent_id)
+        .limit(1)
+    )
+
+    def store(session: Session) -> None:
+        session.change(ADD, *(invitation(name) for name in "abd"), invitation("c", key_hash="x"))
+
+    await database.write(store)
+    rows = await database.read(lambda session: session.rows(one, after="b"))
+    assert [tuple(row) for row in rows] == [("d",)]
+
+
 async def test_no_values_change_nothing(database: Database) -> None:
     await database.write(lambda session: session.change(ADD))
     assert list(await database.read(lambda session: session.rows(ALL))) == []
