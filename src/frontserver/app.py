@@ -154,6 +154,8 @@ class FrontServer:
         server = _Server(
             uvicorn.Config(
                 api,
+                http="httptools",
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -340,8 +342,7 @@ def make_api(
     """The ASGI application; its requests count in `metrics`."""
 
     async def storage_check() -> None:
-        async with services.database.read() as session:
-            await session.execute(text("SELECT 1"))
+        await services.database.read(lambda session: session.run(text("SELECT 1")).scalar())
 
     api = create_api(
         agents=services.agents,

@@ -146,7 +146,7 @@ def completed(settings: Settings) -> Settings:
     }
     done = msgspec.structs.replace(
         settings,
-        database_url=settings.database_url or f"sqlite+aiosqlite:///{state / 'state.sqlite3'}",
+        database_url=settings.database_url or f"sqlite:///{state / 'state.sqlite3'}",
         runtime_socket=_or(settings.runtime_socket, run / "runtime.sock"),
         master_socket=_or(settings.master_socket, run / "master.sock"),
         config_dir=_or(settings.config_dir, state / "haproxy"),

@@ -50,7 +50,7 @@ def test_the_process_environment_is_read_when_none_is_given(
 
 def test_paths_follow_the_state_directory(tmp_path: Path) -> None:
     found = read(state_dir=str(tmp_path))
-    assert found.database_url == f"sqlite+aiosqlite:///{tmp_path}/state.sqlite3"
+    assert found.database_url == f"sqlite:///{tmp_path}/state.sqlite3"
     assert found.runtime_socket == tmp_path / "run" / "runtime.sock"
     assert found.master_socket == tmp_path / "run" / "master.sock"
     assert found.config_dir == tmp_path / "haproxy"

@@ -41,7 +41,7 @@ class Authentication(AbstractAuthenticationMiddleware):
                 hint="send Authorization: Bearer TOKEN, or Basic with agentId:agentKey",
             )
         try:
-            principal = await self._principal(" ".join(fields), self._peers(connection))
+            principal = await self._principal(" ".join(fields), connection)
         except (AuthenticationError, InputError, ValueError) as error:
             raise AuthenticationError(
                 "these credentials are not valid, or not any more",
@@ -49,13 +49,16 @@ class Authentication(AbstractAuthenticationMiddleware):
             ) from error
         return AuthenticationResult(user=principal, auth=None)
 
-    async def _principal(self, header: str, peer: str) -> Principal:
+    async def _principal(
+        self, header: str, connection: ASGIConnection[Any, Any, Any, Any]
+    ) -> Principal:
         scheme, _, credentials = header.strip().partition(" ")
         match scheme.lower():
             case "bearer":
                 return await self._agents.principal_from_token(credentials.strip())
             case "basic":
                 agent_id, key = _id_and_key(credentials.strip())
+                peer = self._peers(connection)
                 return await self._agents.principal_from_basic(agent_id, key, peer=peer)
             case _:
                 raise AuthenticationError("the scheme is neither Bearer nor Basic")

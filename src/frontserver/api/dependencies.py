@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+import msgspec
 from litestar import Request
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, SkipValidation
@@ -28,7 +29,22 @@ Caller = NamedDependency[SkipValidation[Principal]]
 OwnAgent = NamedDependency[SkipValidation[AgentId]]
 # The caller's address, as far as it can be known.
 Peer = NamedDependency[str]
-WaitFor = NamedDependency[SkipValidation[Wait]]
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Who calls the routes' service, from where, and how long the answer may take.
+
+    One dependency, since it is for requests that must be quick: Litestar gives each of several
+    a task of its own.
+    """
+
+    routes: RouteService
+    principal: Principal
+    peer: str
+    wait: Wait
+
+
+RouteCall = NamedDependency[SkipValidation[Call]]
 
 
 def caller(request: Request[Any, Any, Any]) -> Principal:
@@ -59,6 +75,9 @@ def providers(
     def peer(request: Request[Any, Any, Any]) -> str:
         return peers(request)
 
+    def call(request: Request[Any, Any, Any]) -> Call:
+        return Call(routes, caller(request), peers(request), preferred_wait(request))
+
     provided: dict[str, Callable[..., object]] = {
         "agents": lambda: agents,
         "routes": lambda: routes,
@@ -67,6 +86,6 @@ def providers(
         "principal": caller,
         "own_agent": own_agent,
         "peer": peer,
-        "wait": preferred_wait,
+        "call": call,
     }
     return {name: Provide(provide, sync_to_thread=False) for name, provide in provided.items()}

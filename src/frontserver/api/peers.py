@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
@@ -38,6 +39,7 @@ def _forwarded(connection: ASGIConnection[Any, Any, Any, Any]) -> list[str]:
     return [entry.strip() for entry in ",".join(fields).split(",") if entry.strip()]
 
 
+@functools.lru_cache(maxsize=4096)
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     """The address in `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`."""
     host = text

@@ -10,7 +10,7 @@ from litestar.datastructures import CacheControlHeader
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, UnsetType
 
-from frontserver.api.dependencies import Caller, OwnAgent, Peer, Routes, WaitFor
+from frontserver.api.dependencies import Call, Caller, OwnAgent, RouteCall, Routes
 from frontserver.api.documentation import answers, described
 from frontserver.api.examples import routes as examples
 from frontserver.api.preferences import Wait
@@ -18,8 +18,7 @@ from frontserver.errors import InputError, NotFoundError
 from frontserver.model.names import AgentId, PathPrefix, Subdomain
 from frontserver.model.routes import RouteKey, RouteKind
 from frontserver.model.status import RouteState, RouteStatus
-from frontserver.security.principals import Principal
-from frontserver.services.routes import Published, RouteService
+from frontserver.services.routes import Published
 from frontserver.wire.agents import Acknowledgement
 from frontserver.wire.routes import (
     HttpRouteAnswer,
@@ -68,13 +67,12 @@ class RouteController(Controller):
     async def publish_http(
         self,
         data: JSONBody[HttpRouteRequest],
-        principal: Caller,
-        routes: Routes,
-        peer: Peer,
-        wait: WaitFor,
+        call: RouteCall,
     ) -> Response[HttpRouteAnswer]:
         """Publish an HTTP route, or replace the caller's own."""
-        done = await routes.publish_http(data, principal, peer=peer, wait=wait.seconds)
+        done = await call.routes.publish_http(
+            data, call.principal, peer=call.peer, wait=call.wait.seconds
+        )
         body = HttpRouteAnswer(
             message=_sentence(done),
             agent_id=done.view.agent_id,
@@ -87,7 +85,7 @@ class RouteController(Controller):
             reload=done.status.reload or UNSET,
             route=done.view,
         )
-        return _stored(body, done, wait)
+        return _stored(body, done, call.wait)
 
     @post(
         "/api/proxy/mongodb",
@@ -97,13 +95,10 @@ class RouteController(Controller):
     async def publish_mongodb(
         self,
         data: JSONBody[MongoRouteRequest],
-        principal: Caller,
-        routes: Routes,
-        peer: Peer,
-        wait: WaitFor,
+        call: RouteCall,
     ) -> Response[MongoRouteAnswer]:
         """Publish the agent's MongoDB route, or replace it."""
-        return await _publish_mongodb(data, principal, routes, peer, wait)
+        return await _publish_mongodb(data, call)
 
     @post(
         "/api/mongodb/register",
@@ -113,10 +108,7 @@ class RouteController(Controller):
     async def register_mongodb_legacy(
         self,
         data: JSONBody[LegacyMongoRequest],
-        principal: Caller,
-        routes: Routes,
-        peer: Peer,
-        wait: WaitFor,
+        call: RouteCall,
     ) -> Response[MongoRouteAnswer]:
         """The same as POST /api/proxy/mongodb, in the words of older agents."""
         request = MongoRouteRequest(
@@ -126,7 +118,7 @@ class RouteController(Controller):
             options=MongoOptions(use_tls=data.use_tls),
         )
         try:
-            return await _publish_mongodb(request, principal, routes, peer, wait)
+            return await _publish_mongodb(request, call)
         except InputError as error:
             sent = {"targetHost": "targetIp", "options.useTls": "useTls"}
             field = sent.get(error.field, error.field)
@@ -217,10 +209,7 @@ class RouteController(Controller):
     )
     async def remove_route(
         self,
-        principal: Caller,
-        routes: Routes,
-        peer: Peer,
-        wait: WaitFor,
+        call: RouteCall,
         data: JSONBody[RemoveRequest | None] = None,
         agent_id: Annotated[str | None, QueryParameter(name="agentId")] = None,
         subdomain: Annotated[str | None, QueryParameter()] = None,
@@ -232,14 +221,16 @@ class RouteController(Controller):
             if agent_id is None:
                 raise InputError("agentId", "this field is required")
             data = RemoveRequest(agent_id, subdomain, kind, UNSET if path is None else path)
-        status = await routes.remove(data, principal, peer=peer, wait=wait.seconds)
-        return _removed(data, status, wait)
+        status = await call.routes.remove(
+            data, call.principal, peer=call.peer, wait=call.wait.seconds
+        )
+        return _removed(data, status, call.wait)
 
 
-async def _publish_mongodb(
-    request: MongoRouteRequest, principal: Principal, routes: RouteService, peer: str, wait: Wait
-) -> Response[MongoRouteAnswer]:
-    done = await routes.publish_mongodb(request, principal, peer=peer, wait=wait.seconds)
+async def _publish_mongodb(request: MongoRouteRequest, call: Call) -> Response[MongoRouteAnswer]:
+    done = await call.routes.publish_mongodb(
+        request, call.principal, peer=call.peer, wait=call.wait.seconds
+    )
     host = done.view.target_host or ""
     body = MongoRouteAnswer(
         message=_sentence(done),
@@ -254,7 +245,7 @@ async def _publish_mongodb(
         reload=done.status.reload or UNSET,
         route=done.view,
     )
-    return _stored(body, done, wait)
+    return _stored(body, done, call.wait)
 
 
 def _stored(body: A, done: Published, wait: Wait) -> Response[A]:

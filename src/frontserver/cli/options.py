@@ -39,5 +39,5 @@ def log_to_stderr(level: str) -> None:
         logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for chatty in ("alembic", "httpx", "aiosqlite", "sqlalchemy"):
+    for chatty in ("alembic", "httpx", "sqlalchemy"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

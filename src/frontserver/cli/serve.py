@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -23,4 +24,14 @@ def serve(context: click.Context, config_file: Path | None, *, stop_haproxy: boo
     """
     settings = load_settings(context, config_file)
     log_to_stderr(settings.log_level)
-    asyncio.run(FrontServer(settings, stop_haproxy=stop_haproxy).run())
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(FrontServer(settings, stop_haproxy=stop_haproxy).run())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, which costs a request less than asyncio's own; that one where there is none."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -43,6 +43,7 @@ class HostPort(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=65_536)
 def _as_address(host: str) -> IPAddress | None:
+    """Remembered, since one route asks for the same address many times."""
     try:
         address = ip_address(host)
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -20,13 +21,15 @@ from frontserver.services.credentials import KeyCheck, wrong_credentials
 from frontserver.services.ports import Publisher
 from frontserver.services.profiles import Profile, profile
 from frontserver.services.routes import RouteService
+from frontserver.services.validity import TokenValidity
 from frontserver.services.views import rfc3339
 from frontserver.storage.agents import AgentRecord, AgentRepository, InvitationRepository
 from frontserver.storage.certificates import CertificateRepository
-from frontserver.storage.engine import Database, Session
+from frontserver.storage.engine import Database
 from frontserver.storage.repository import utc_now
 from frontserver.storage.revisions import Change, RevisionRepository
 from frontserver.storage.routes import RouteRepository
+from frontserver.storage.session import Session
 from frontserver.wire.agents import AgentView, AuthenticateRequest, RegisterRequest
 from frontserver.wire.certificates import CertificateBundle
 
@@ -75,6 +78,7 @@ class AgentService:
         self._operator = operator
         self._enrolment = enrolment
         self._clock = clock
+        self._validity = TokenValidity(database)
 
     async def register(self, request: RegisterRequest, *, peer: str) -> Registration:
         """Bind an id to its key, as the enrolment policy allows; or the same agent once more.
@@ -106,8 +110,7 @@ class AgentService:
         if self._operator.accepts(token):
             return OPERATOR
         claims = self._tokens.read(token)
-        async with self._database.read() as session:
-            valid_after = await AgentRepository(session).tokens_valid_after(claims.agent_id)
+        valid_after = await self._validity.since(claims.agent_id)
         if valid_after is None or claims.issued_at.timestamp() < valid_after:
             raise AuthenticationError(
                 "the token was revoked", hint="authenticate again with the agent's key"
@@ -125,8 +128,7 @@ class AgentService:
 
     async def show(self, agent_id: AgentId) -> AgentView:
         """The agent with its routes. Raises `NotFoundError`."""
-        async with self._database.read() as session:
-            record = _known(agent_id, await AgentRepository(session).find(agent_id))
+        record = await self._database.read(partial(_known, agent_id))
         return AgentView(
             agent_id=str(agent_id),
             agent_name=record.name,
@@ -143,10 +145,11 @@ class AgentService:
         """
         principal.require_agent(agent_id)
         now = self._clock()
-        async with self._database.write() as session:
-            agents, routes = AgentRepository(session), RouteRepository(session)
-            _known(agent_id, await agents.find(agent_id))
-            keys = [record.key for record in await routes.of_agent(agent_id)]
+
+        def work(session: Session) -> None:
+            _known(agent_id, session)
+            routes = RouteRepository(session)
+            keys = [record.key for record in routes.of_agent(agent_id)]
             change = Change(
                 actor=principal.name,
                 action="agent.remove",
@@ -154,10 +157,12 @@ class AgentService:
                 peer=peer,
                 details={"routes": [str(key) for key in keys]},
             )
-            revision = await RevisionRepository(session).record(change, now)
-            await routes.remove(keys, revision)
-            await CertificateRepository(session).revoke_all(agent_id, now)
-            await agents.remove(agent_id)
+            revision = RevisionRepository(session).record(change, now)
+            routes.remove(keys, revision)
+            CertificateRepository(session).revoke_all(agent_id, now)
+            AgentRepository(session).remove(agent_id)
+
+        await self._database.write(work)
         self._publisher.wake()
 
     async def rotate_key(
@@ -170,14 +175,14 @@ class AgentService:
         principal.require_agent(agent_id)
         key_hash = await self._keys.hash(new_key)
         now = self._clock()
-        async with self._database.write() as session:
-            agents = AgentRepository(session)
-            record = _known(agent_id, await agents.find(agent_id))
-            change = Change(
-                actor=principal.name, action="agent.rotate-key", subject=str(agent_id), peer=peer
-            )
-            await RevisionRepository(session).record(change, now)
-            await agents.put(
+        change = Change(
+            actor=principal.name, action="agent.rotate-key", subject=str(agent_id), peer=peer
+        )
+
+        def work(session: Session) -> None:
+            record = _known(agent_id, session)
+            RevisionRepository(session).record(change, now)
+            AgentRepository(session).put(
                 msgspec.structs.replace(
                     record,
                     key_hash=key_hash,
@@ -185,6 +190,8 @@ class AgentService:
                     updated_at=now,
                 )
             )
+
+        await self._database.write(work)
 
     async def invite(self, agent_id: AgentId) -> str:
         """Mint a key for an agent that isn't registered yet; only its hash is stored.
@@ -194,21 +201,23 @@ class AgentService:
         key = mint_key()
         key_hash = await self._keys.hash(key)
         now = self._clock()
-        async with self._database.write() as session:
-            if await AgentRepository(session).find(agent_id) is not None:
+        change = Change(actor=OPERATOR.name, action="agent.invite", subject=str(agent_id))
+
+        def work(session: Session) -> None:
+            if AgentRepository(session).find(agent_id) is not None:
                 raise ConflictError(
                     f"agent {agent_id} is registered already",
                     hint="rotate its key, or remove it first",
                 )
-            change = Change(actor=OPERATOR.name, action="agent.invite", subject=str(agent_id))
-            await RevisionRepository(session).record(change, now)
-            await InvitationRepository(session).put(agent_id, key_hash, now)
+            RevisionRepository(session).record(change, now)
+            InvitationRepository(session).put(agent_id, key_hash, now)
+
+        await self._database.write(work)
         return key
 
     async def _prove(self, agent_id: AgentId, key: str, peer: str) -> None:
         """Raise `AuthenticationError` unless the key is the agent's."""
-        async with self._database.read() as session:
-            record = await AgentRepository(session).find(agent_id)
+        record = await self._database.read(lambda session: AgentRepository(session).find(agent_id))
         stored = record.key_hash if record else None
         if not await self._keys.matches(agent_id, key, stored, peer):
             raise wrong_credentials()
@@ -218,8 +227,7 @@ class AgentService:
     ) -> tuple[AgentRecord, bool]:
         """The agent's record, and whether it is new. Hashing happens outside the transaction."""
         for _ in range(_ATTEMPTS):
-            async with self._database.read() as session:
-                seen = await _Seen.load(session, agent_id)
+            seen = await self._database.read(partial(_Seen.load, agent_id))
             key_hash = await self._admitted(agent_id, key, seen, peer)
             if seen.agent is not None and wanted.matches(seen.agent):
                 return seen.agent, False
@@ -249,33 +257,34 @@ class AgentService:
     ) -> AgentRecord | None:
         """Store the agent; `None` if it isn't any more what was `seen`."""
         now = self._clock()
-        async with self._database.write() as session:
-            if (await _Seen.load(session, agent_id)).key_hash != seen.key_hash:
+        record = AgentRecord(
+            agent_id=agent_id,
+            name=wanted.name or (seen.agent.name if seen.agent else str(agent_id)),
+            target_ip=wanted.target_ip,
+            peer_verified=wanted.peer_verified,
+            key_hash=key_hash,
+            # A new agent of this id has nothing to do with tokens of one that was removed.
+            tokens_valid_after=seen.agent.tokens_valid_after if seen.agent else now.timestamp(),
+            created_at=seen.agent.created_at if seen.agent else now,
+            updated_at=now,
+        )
+        change = Change(
+            actor=principals.agent(agent_id).name,
+            action="agent.update" if seen.agent else "agent.register",
+            subject=str(agent_id),
+            peer=peer,
+            details={"name": record.name, "targetIp": record.target_ip},
+        )
+
+        def work(session: Session) -> AgentRecord | None:
+            if _Seen.load(agent_id, session).key_hash != seen.key_hash:
                 return None
-            record = AgentRecord(
-                agent_id=agent_id,
-                name=wanted.name or (seen.agent.name if seen.agent else str(agent_id)),
-                target_ip=wanted.target_ip,
-                peer_verified=wanted.peer_verified,
-                key_hash=key_hash,
-                # A new agent of this id has nothing to do with tokens of one that was removed.
-                tokens_valid_after=(
-                    seen.agent.tokens_valid_after if seen.agent else now.timestamp()
-                ),
-                created_at=seen.agent.created_at if seen.agent else now,
-                updated_at=now,
-            )
-            change = Change(
-                actor=principals.agent(agent_id).name,
-                action="agent.update" if seen.agent else "agent.register",
-                subject=str(agent_id),
-                peer=peer,
-                details={"name": record.name, "targetIp": record.target_ip},
-            )
-            await RevisionRepository(session).record(change, now)
-            await AgentRepository(session).put(record)
-            await InvitationRepository(session).remove(agent_id)
-        return record
+            RevisionRepository(session).record(change, now)
+            AgentRepository(session).put(record)
+            InvitationRepository(session).remove(agent_id)
+            return record
+
+        return await self._database.write(work)
 
 
 class _Seen(msgspec.Struct, frozen=True):
@@ -285,10 +294,10 @@ class _Seen(msgspec.Struct, frozen=True):
     invitation: str | None
 
     @classmethod
-    async def load(cls, session: Session, agent_id: AgentId) -> _Seen:
+    def load(cls, agent_id: AgentId, session: Session) -> _Seen:
         return cls(
-            await AgentRepository(session).find(agent_id),
-            await InvitationRepository(session).key_hash(agent_id),
+            AgentRepository(session).find(agent_id),
+            InvitationRepository(session).key_hash(agent_id),
         )
 
     @property
@@ -297,7 +306,8 @@ class _Seen(msgspec.Struct, frozen=True):
         return self.agent.key_hash if self.agent else self.invitation
 
 
-def _known(agent_id: AgentId, record: AgentRecord | None) -> AgentRecord:
+def _known(agent_id: AgentId, session: Session) -> AgentRecord:
+    record = AgentRepository(session).find(agent_id)
     if record is None:
         raise NotFoundError(f"there is no agent {agent_id}", hint="register it first")
     return record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from weakref import WeakValueDictionary
 
 from frontserver.errors import CertificateError, InputError, NotFoundError
@@ -22,6 +23,7 @@ from frontserver.storage.engine import Database
 from frontserver.storage.repository import utc_now
 from frontserver.storage.revisions import Change, RevisionRepository
 from frontserver.storage.routes import RouteRepository
+from frontserver.storage.session import Session
 from frontserver.wire.certificates import (
     CA_FILE,
     DEFAULT_CERT_DIR,
@@ -73,9 +75,7 @@ class CertificateService:
         """
         lock = self._locks.setdefault(agent_id, asyncio.Lock())
         async with lock:
-            async with self._database.read() as session:
-                agent = await _agent(AgentRepository(session), agent_id)
-                record = await CertificateRepository(session).newest(agent_id)
+            agent, record = await self._database.read(partial(_with_newest, agent_id))
             if record is None or not self._usable(record):
                 record = await self._issue(agent)
         key = None
@@ -87,9 +87,8 @@ class CertificateService:
     async def config(self, agent_id: AgentId) -> AgentConfig:
         """What an agent needs to set itself up, before it has any route. Raises as `bundle`."""
         certificates = await self.bundle(agent_id)
-        async with self._database.read() as session:
-            key = RouteKey(RouteKind.MONGODB, str(agent_id))
-            route = await RouteRepository(session).find(key)
+        key = RouteKey(RouteKind.MONGODB, str(agent_id))
+        route = await self._database.read(lambda session: RouteRepository(session).find(key))
         tls = MongoNetTls(
             certificate_key_file=f"{DEFAULT_CERT_DIR}/{MONGODB_PEM}",
             ca_file=f"{DEFAULT_CERT_DIR}/{CA_FILE}",
@@ -110,8 +109,7 @@ class CertificateService:
 
         Raises `InputError` for a request that can't be signed, else as `bundle`.
         """
-        async with self._database.read() as session:
-            agent = await _agent(AgentRepository(session), agent_id)
+        agent = await self._database.read(partial(_agent, agent_id))
         now = self._clock()
         issuer = self._anchor.issuer
         try:
@@ -143,22 +141,23 @@ class CertificateService:
         self, record: CertificateRecord, *, replaces: Callable[[CertificateRecord], bool]
     ) -> CertificateRecord:
         """Store a certificate if it `replaces` the newest one; answers the one that counts."""
-        async with self._database.write() as session:
+        change = Change(
+            actor=SYSTEM.name,
+            action="certificate.issue",
+            subject=str(record.agent_id),
+            details={"serial": record.serial, "notAfter": rfc3339(record.not_after)},
+        )
+
+        def work(session: Session) -> CertificateRecord:
             # The agent may be gone by now, and its certificates revoked.
-            await _agent(AgentRepository(session), record.agent_id)
-            certificates = CertificateRepository(session)
-            newest = await certificates.newest(record.agent_id)
+            _, newest = _with_newest(record.agent_id, session)
             if newest is not None and not replaces(newest):
                 return newest
-            change = Change(
-                actor=SYSTEM.name,
-                action="certificate.issue",
-                subject=str(record.agent_id),
-                details={"serial": record.serial, "notAfter": rfc3339(record.not_after)},
-            )
-            await RevisionRepository(session).record(change, record.created_at)
-            await certificates.put(record)
-        return record
+            RevisionRepository(session).record(change, record.created_at)
+            CertificateRepository(session).put(record)
+            return record
+
+        return await self._database.write(work)
 
     def _spec(self, agent: AgentRecord) -> LeafSpec:
         return LeafSpec(
@@ -208,8 +207,14 @@ class CertificateService:
         )
 
 
-async def _agent(agents: AgentRepository, agent_id: AgentId) -> AgentRecord:
-    agent = await agents.find(agent_id)
+def _agent(agent_id: AgentId, session: Session) -> AgentRecord:
+    agent = AgentRepository(session).find(agent_id)
     if agent is None:
         raise NotFoundError(f"there is no agent {agent_id}", hint="register it first")
     return agent
+
+
+def _with_newest(
+    agent_id: AgentId, session: Session
+) -> tuple[AgentRecord, CertificateRecord | None]:
+    return _agent(agent_id, session), CertificateRepository(session).newest(agent_id)

@@ -22,6 +22,7 @@ from frontserver.storage.certificates import (
 )
 from frontserver.storage.engine import Database
 from frontserver.storage.revisions import Change, RevisionRepository
+from frontserver.storage.session import Session
 
 # How long a key signs before a start of the control plane replaces it.
 SIGNING_KEY_LIFE = timedelta(days=30)
@@ -53,8 +54,7 @@ async def load_authority(
     now: datetime,
 ) -> TrustAnchor:
     """The stored CA; on first start it is made. Raises `StorageError` or `CertificateError`."""
-    async with database.read() as session:
-        records = await AuthorityRepository(session).active()
+    records = await database.read(lambda session: AuthorityRepository(session).active())
     if not records:
         made = await asyncio.to_thread(
             CertificateAuthority.create, installation, key_type=key_type, now=now
@@ -68,14 +68,16 @@ async def load_authority(
 async def _first_authority(
     database: Database, record: AuthorityRecord, now: datetime
 ) -> list[AuthorityRecord]:
-    async with database.write() as session:
+    def work(session: Session) -> list[AuthorityRecord]:
         authorities = AuthorityRepository(session)
         # Another process may have been first: then its CA counts.
-        if not await authorities.active():
+        if not authorities.active():
             change = Change(actor=SYSTEM.name, action="authority.create", subject=record.id)
-            await RevisionRepository(session).record(change, now)
-            await authorities.put(record)
-        return await authorities.active()
+            RevisionRepository(session).record(change, now)
+            authorities.put(record)
+        return authorities.active()
+
+    return await database.write(work)
 
 
 def _sealed(made: CertificateAuthority, master_key: MasterKey, now: datetime) -> AuthorityRecord:
@@ -101,26 +103,29 @@ async def load_signing_keys(
     `ttl` is how long tokens live: keys whose last tokens have expired are left out. Raises
     `StorageError`, or `CertificateError` if the master key isn't the one they were sealed with.
     """
-    async with database.read() as session:
-        keys = _opened(await SigningKeyRepository(session).newest_first(), master_key)
+    records = await database.read(lambda session: SigningKeyRepository(session).newest_first())
+    keys = _opened(records, master_key)
     if keys and keys[0].created_at + SIGNING_KEY_LIFE > now:
         return keys
-    async with database.write() as session:
+
+    def work(session: Session) -> tuple[SigningKey, ...]:
         stored = SigningKeyRepository(session)
         # Another process may have been first: then its key counts.
-        keys = _opened(await stored.newest_first(), master_key)
+        keys = _opened(stored.newest_first(), master_key)
         if keys and keys[0].created_at + SIGNING_KEY_LIFE > now:
             return keys
         rotated = rotate(keys, now, ttl=ttl)
         newest = rotated[0]
         change = Change(actor=SYSTEM.name, action="signing-key.create", subject=newest.kid)
-        await RevisionRepository(session).record(change, now)
+        RevisionRepository(session).record(change, now)
         sealed = master_key.seal(newest.secret, context=_signing_context(newest.kid))
-        await stored.put(
+        stored.put(
             SigningKeyRecord(kid=newest.kid, sealed_secret=sealed, created_at=newest.created_at)
         )
-        await stored.keep_only([key.kid for key in rotated])
-    return rotated
+        stored.keep_only([key.kid for key in rotated])
+        return rotated
+
+    return await database.write(work)
 
 
 def _opened(records: list[SigningKeyRecord], master_key: MasterKey) -> tuple[SigningKey, ...]:

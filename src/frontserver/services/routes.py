@@ -37,6 +37,7 @@ from frontserver.storage.routes import (
     RouteRequest,
     encode_request,
 )
+from frontserver.storage.session import Session
 from frontserver.wire.routes import (
     HttpRouteRequest,
     MongoRouteRequest,
@@ -135,8 +136,7 @@ class RouteService:
         """
         agent_id = AgentId(request.agent_id)
         principal.require_agent(agent_id)
-        async with self._database.read() as session:
-            agent = await AgentRepository(session).find(agent_id)
+        agent = await self._database.read(lambda session: AgentRepository(session).find(agent_id))
         if agent is None:
             raise _no_agent(agent_id)
         route = mongo_route(
@@ -160,26 +160,31 @@ class RouteService:
         agent_id = AgentId(request.agent_id)
         principal.require_agent(agent_id)
         key = _key_to_remove(request, agent_id)
-        async with self._database.write() as session:
+        change = Change(actor=principal.name, action="route.remove", subject=str(key), peer=peer)
+
+        def work(session: Session) -> int:
             routes = RouteRepository(session)
-            record = await routes.find(key)
+            record = routes.find(key)
             if record is None or record.agent_id != agent_id:
                 raise NotFoundError(f"agent {agent_id} has no route {key}")
-            change = Change(
-                actor=principal.name, action="route.remove", subject=str(key), peer=peer
-            )
-            revision = await RevisionRepository(session).record(change, self._clock())
-            await routes.remove([key], revision)
+            revision = RevisionRepository(session).record(change, self._clock())
+            routes.remove([key], revision)
+            return revision
+
+        revision = await self._database.write(work)
         self._publisher.wake()
         return await self._publisher.settle(key, revision, wait)
 
     async def list_agent(self, agent_id: AgentId) -> list[RouteView]:
         """An agent's routes. Raises `NotFoundError` if there is no such agent."""
-        async with self._database.read() as session:
-            records = await RouteRepository(session).of_agent(agent_id)
-            if not records and await AgentRepository(session).find(agent_id) is None:
+
+        def work(session: Session) -> list[RouteRecord]:
+            records = RouteRepository(session).of_agent(agent_id)
+            if not records and AgentRepository(session).find(agent_id) is None:
                 raise _no_agent(agent_id)
-        return [self._view(record) for record in records]
+            return records
+
+        return [self._view(record) for record in await self._database.read(work)]
 
     async def list_all(
         self, *, after: str | None, limit: int
@@ -187,17 +192,18 @@ class RouteService:
         """A page of all routes, how many there are, and the next page's `after`."""
         if not 1 <= limit <= _LONGEST_PAGE:
             raise InputError("limit", f"{limit} is out of range: 1 to {_LONGEST_PAGE}")
-        async with self._database.read() as session:
-            # One more than asked for tells whether there is another page.
-            records, total = await RouteRepository(session).page(_cursor(after), limit + 1)
+        beyond = _cursor(after)
+        # One more than asked for tells whether there is another page.
+        records, total = await self._database.read(
+            lambda session: RouteRepository(session).page(beyond, limit + 1)
+        )
         page = records[:limit]
         following = str(page[-1].key) if len(records) > limit else None
         return [self._view(record) for record in page], total, following
 
     async def show(self, key: RouteKey) -> RouteView:
         """One route. Raises `NotFoundError`."""
-        async with self._database.read() as session:
-            record = await RouteRepository(session).find(key)
+        record = await self._database.read(lambda session: RouteRepository(session).find(key))
         if record is None:
             raise NotFoundError(f"there is no route {key}")
         return self._view(record)
@@ -222,23 +228,22 @@ class RouteService:
     ) -> tuple[RouteRecord, bool]:
         """The stored route and whether it is new. One that is stored just so is left alone."""
         text = encode_request(request)
-        async with self._database.write() as session:
+
+        def work(session: Session) -> tuple[RouteRecord, bool]:
             routes = RouteRepository(session)
-            before = await routes.find(key)
+            before = routes.find(key)
             # A label has one owner, whatever its paths; its own routes say who.
-            owner = before.agent_id if before else await routes.owner_of(key)
+            owner = before.agent_id if before else routes.owner_of(key)
             if owner not in {None, agent_id}:
                 raise ConflictError(
                     f"{key.label} is taken by another agent", hint="choose another subdomain"
                 )
             if before is None:
-                if await AgentRepository(session).find(agent_id) is None:
-                    raise _no_agent(agent_id)
-                await self._check_count(routes, agent_id)
+                self._check_room(session, agent_id)
             elif before.request == text:
                 return before, False
             if profile is not None and is_special(profile):
-                await self._check_profile(routes, agent_id, key, profile)
+                self._check_profile(routes, agent_id, key, profile)
             now = self._clock()
             record = RouteRecord(
                 key=key,
@@ -255,22 +260,27 @@ class RouteService:
                 peer=peer,
                 details=details(record),
             )
-            revision = await RevisionRepository(session).record(change, now)
+            revision = RevisionRepository(session).record(change, now)
             record = msgspec.structs.replace(record, revision=revision)
-            await routes.put(record)
-        return record, before is None
+            routes.put(record)
+            return record, before is None
 
-    async def _check_count(self, routes: RouteRepository, agent_id: AgentId) -> None:
-        if await routes.count_of(agent_id) >= self._most_routes:
+        return await self._database.write(work)
+
+    def _check_room(self, session: Session, agent_id: AgentId) -> None:
+        """Raise unless the agent is there and may have one route more."""
+        if AgentRepository(session).tokens_valid_after(agent_id) is None:
+            raise _no_agent(agent_id)
+        if RouteRepository(session).count_of(agent_id) >= self._most_routes:
             raise ConflictError(
                 f"agent {agent_id} has {self._most_routes} routes, which is the limit",
                 hint="remove a route that isn't needed any more",
             )
 
-    async def _check_profile(
+    def _check_profile(
         self, routes: RouteRepository, agent_id: AgentId, key: RouteKey, profile: Profile
     ) -> None:
-        stored = await routes.requests_of(agent_id, RouteKind.HTTP)
+        stored = routes.requests_of(agent_id, RouteKind.HTTP)
         if any(self._profile(request) == profile for name, request in stored if name == key):
             return
         others = (self._profile(request) for name, request in stored if name != key)

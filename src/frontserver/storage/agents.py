@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 
 from frontserver.model.names import AgentId
-from frontserver.storage.repository import Repository
+from frontserver.storage.repository import Repository, table_of, upsert
+from frontserver.storage.statements import Row, Statement
 from frontserver.storage.tables import AgentRow, InvitationRow
 
 
@@ -29,29 +30,48 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
         return f"AgentRecord(agent_id={self.agent_id!r})"
 
 
+_agents = table_of(AgentRow)
+_FIND = Statement(select(_agents).where(_agents.c.agent_id == bindparam("agent_id")))
+_VALID_AFTER = Statement(
+    select(_agents.c.tokens_valid_after).where(_agents.c.agent_id == bindparam("agent_id"))
+)
+_PUT = upsert(AgentRow)
+_REMOVE = Statement(delete(_agents).where(_agents.c.agent_id == bindparam("agent_id")))
+
+_invitations = table_of(InvitationRow)
+_INVITED = Statement(
+    select(_invitations.c.key_hash).where(_invitations.c.agent_id == bindparam("agent_id"))
+)
+_INVITE = upsert(InvitationRow)
+_END_INVITATION = Statement(
+    delete(_invitations).where(_invitations.c.agent_id == bindparam("agent_id"))
+)
+
+
 class AgentRepository(Repository[AgentRow]):
-    """Agents, in one transaction."""
+    """Agents, in one transaction. Whatever changes one tells the session so."""
 
     model_type = AgentRow
     id_attribute = "agent_id"
 
-    async def find(self, agent_id: AgentId) -> AgentRecord | None:
+    def find(self, agent_id: AgentId) -> AgentRecord | None:
         """The agent, if it is registered."""
-        row = await self.session.get(AgentRow, str(agent_id))
-        return None if row is None else _record(row)
+        return next(map(_record, self.session.rows(_FIND, agent_id=agent_id)), None)
 
-    async def tokens_valid_after(self, agent_id: AgentId) -> float | None:
+    def tokens_valid_after(self, agent_id: AgentId) -> float | None:
         """Since when the agent's tokens are valid; `None` if there is no such agent."""
-        query = select(AgentRow.tokens_valid_after).where(AgentRow.agent_id == agent_id)
-        return (await self.session.execute(query)).scalar_one_or_none()
+        rows = self.session.rows(_VALID_AFTER, agent_id=agent_id)
+        return float(rows[0][0]) if rows else None
 
-    async def put(self, record: AgentRecord) -> None:
+    def put(self, record: AgentRecord) -> None:
         """Store a new agent, or replace what is known of it."""
-        await self.upsert_rows([msgspec.structs.asdict(record)])
+        self.session.change(_PUT, msgspec.structs.asdict(record))
+        self.session.agents_changed.add(record.agent_id)
 
-    async def remove(self, agent_id: AgentId) -> None:
+    def remove(self, agent_id: AgentId) -> None:
         """Forget the agent; its routes must be gone already."""
-        await self.session.execute(delete(AgentRow).where(AgentRow.agent_id == agent_id))
+        self.session.change(_REMOVE, {"agent_id": agent_id})
+        self.session.agents_changed.add(agent_id)
 
 
 class InvitationRepository(Repository[InvitationRow]):
@@ -60,28 +80,21 @@ class InvitationRepository(Repository[InvitationRow]):
     model_type = InvitationRow
     id_attribute = "agent_id"
 
-    async def key_hash(self, agent_id: AgentId) -> str | None:
+    def key_hash(self, agent_id: AgentId) -> str | None:
         """The hash of the invited agent's key, if there is an invitation."""
-        query = select(InvitationRow.key_hash).where(InvitationRow.agent_id == agent_id)
-        return (await self.session.execute(query)).scalar_one_or_none()
+        rows = self.session.rows(_INVITED, agent_id=agent_id)
+        return str(rows[0][0]) if rows else None
 
-    async def put(self, agent_id: AgentId, key_hash: str, at: datetime) -> None:
+    def put(self, agent_id: AgentId, key_hash: str, at: datetime) -> None:
         """Invite; an older invitation of the same agent ends."""
-        await self.upsert_rows([{"agent_id": agent_id, "key_hash": key_hash, "created_at": at}])
+        values = {"agent_id": agent_id, "key_hash": key_hash, "created_at": at}
+        self.session.change(_INVITE, values)
 
-    async def remove(self, agent_id: AgentId) -> None:
+    def remove(self, agent_id: AgentId) -> None:
         """End the invitation, if there is one."""
-        await self.session.execute(delete(InvitationRow).where(InvitationRow.agent_id == agent_id))
+        self.session.change(_END_INVITATION, {"agent_id": agent_id})
 
 
-def _record(row: AgentRow) -> AgentRecord:
-    return AgentRecord(
-        agent_id=AgentId(row.agent_id),
-        name=row.name,
-        target_ip=row.target_ip,
-        peer_verified=row.peer_verified,
-        key_hash=row.key_hash,
-        tokens_valid_after=row.tokens_valid_after,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
+def _record(row: Row) -> AgentRecord:
+    columns = dict(zip(_agents.c.keys(), row, strict=True))
+    return AgentRecord(**{**columns, "agent_id": AgentId(columns["agent_id"])})

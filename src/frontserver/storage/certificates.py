@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, select, update
 
 from frontserver.model.names import AgentId
-from frontserver.storage.repository import Repository
+from frontserver.storage.repository import Repository, table_of
+from frontserver.storage.statements import Statement
 from frontserver.storage.tables import AuthorityRow, CertificateRow, SigningKeyRow
 
 
@@ -49,13 +50,18 @@ class SigningKeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+_ADD_CERTIFICATE = Statement(insert(table_of(CertificateRow)))
+_ADD_AUTHORITY = Statement(insert(table_of(AuthorityRow)))
+_ADD_SIGNING_KEY = Statement(insert(table_of(SigningKeyRow)))
+
+
 class CertificateRepository(Repository[CertificateRow]):
     """Certificates, in one transaction."""
 
     model_type = CertificateRow
     id_attribute = "serial"
 
-    async def newest(self, agent_id: AgentId) -> CertificateRecord | None:
+    def newest(self, agent_id: AgentId) -> CertificateRecord | None:
         """The agent's newest certificate whose key we hold and that isn't revoked."""
         query = (
             select(CertificateRow)
@@ -67,26 +73,25 @@ class CertificateRepository(Repository[CertificateRow]):
             .order_by(CertificateRow.created_at.desc(), CertificateRow.not_after.desc())
             .limit(1)
         )
-        row = (await self.session.scalars(query)).one_or_none()
+        row = self.session.scalars(query).one_or_none()
         return None if row is None else _certificate(row)
 
-    async def of_agent(self, agent_id: AgentId) -> list[CertificateRecord]:
+    def of_agent(self, agent_id: AgentId) -> list[CertificateRecord]:
         """All certificates an agent ever had, oldest first."""
         query = (
             select(CertificateRow)
             .where(CertificateRow.agent_id == agent_id)
             .order_by(CertificateRow.created_at, CertificateRow.serial)
         )
-        return [_certificate(row) for row in (await self.session.scalars(query)).all()]
+        return [_certificate(row) for row in self.session.scalars(query).all()]
 
-    async def put(self, record: CertificateRecord) -> None:
+    def put(self, record: CertificateRecord) -> None:
         """Store a certificate that was just issued."""
-        values = msgspec.structs.asdict(record) | {"agent_id": str(record.agent_id)}
-        await self.add(CertificateRow(**values))
+        self.session.change(_ADD_CERTIFICATE, msgspec.structs.asdict(record))
 
-    async def revoke_all(self, agent_id: AgentId, at: datetime) -> None:
+    def revoke_all(self, agent_id: AgentId, at: datetime) -> None:
         """Revoke what isn't revoked yet of an agent's certificates."""
-        await self.session.execute(
+        self.session.execute(
             update(CertificateRow)
             .where(CertificateRow.agent_id == agent_id, CertificateRow.revoked_at.is_(None))
             .values(revoked_at=at)
@@ -98,7 +103,7 @@ class AuthorityRepository(Repository[AuthorityRow]):
 
     model_type = AuthorityRow
 
-    async def active(self) -> list[AuthorityRecord]:
+    def active(self) -> list[AuthorityRecord]:
         """The trusted ones, newest first: that one issues."""
         query = (
             select(AuthorityRow)
@@ -113,12 +118,12 @@ class AuthorityRepository(Repository[AuthorityRow]):
                 active=row.active,
                 created_at=row.created_at,
             )
-            for row in (await self.session.scalars(query)).all()
+            for row in self.session.scalars(query).all()
         ]
 
-    async def put(self, record: AuthorityRecord) -> None:
+    def put(self, record: AuthorityRecord) -> None:
         """Store a new authority."""
-        await self.add(AuthorityRow(**msgspec.structs.asdict(record)))
+        self.session.change(_ADD_AUTHORITY, msgspec.structs.asdict(record))
 
 
 class SigningKeyRepository(Repository[SigningKeyRow]):
@@ -127,23 +132,23 @@ class SigningKeyRepository(Repository[SigningKeyRow]):
     model_type = SigningKeyRow
     id_attribute = "kid"
 
-    async def newest_first(self) -> list[SigningKeyRecord]:
+    def newest_first(self) -> list[SigningKeyRecord]:
         """All that are stored."""
         query = select(SigningKeyRow).order_by(SigningKeyRow.created_at.desc(), SigningKeyRow.kid)
         return [
             SigningKeyRecord(
                 kid=row.kid, sealed_secret=row.sealed_secret, created_at=row.created_at
             )
-            for row in (await self.session.scalars(query)).all()
+            for row in self.session.scalars(query).all()
         ]
 
-    async def put(self, record: SigningKeyRecord) -> None:
+    def put(self, record: SigningKeyRecord) -> None:
         """Store a new key."""
-        await self.add(SigningKeyRow(**msgspec.structs.asdict(record)))
+        self.session.change(_ADD_SIGNING_KEY, msgspec.structs.asdict(record))
 
-    async def keep_only(self, kids: list[str]) -> None:
+    def keep_only(self, kids: list[str]) -> None:
         """Forget every other key."""
-        await self.session.execute(delete(SigningKeyRow).where(SigningKeyRow.kid.not_in(kids)))
+        self.session.execute(delete(SigningKeyRow).where(SigningKeyRow.kid.not_in(kids)))
 
 
 def _certificate(row: CertificateRow) -> CertificateRecord:

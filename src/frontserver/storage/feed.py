@@ -2,28 +2,63 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from itertools import islice
 
-from sqlalchemy import Row, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import bindparam, null, select, text
 
 from frontserver.errors import InputError
-from frontserver.model.routes import RouteKey, RouteKind
+from frontserver.model.routes import Route, RouteKey, RouteKind
 from frontserver.model.status import RouteState, RouteStatus
 from frontserver.storage.engine import Database
-from frontserver.storage.repository import Repository, utc_now
+from frontserver.storage.repository import on_conflict, table_of, utc_now, values_of
 from frontserver.storage.revisions import RevisionRepository
 from frontserver.storage.routes import RouteReader, StoredRoute
-from frontserver.storage.tables import NodeRow, RemovedRouteRow, RouteRow, RouteStatusRow
+from frontserver.storage.session import Session
+from frontserver.storage.statements import Row, Statement
+from frontserver.storage.tables import RemovedRouteRow, RouteRow, RouteStatusRow
 
 _log = logging.getLogger(__name__)
 
-# Rows a step: keeps the event loop free, and statements below SQLite's limit of parameters.
-_STEP = 500
+# Statuses a transaction: whoever publishes meanwhile waits for no more than these.
+_STEP = 200
+
+_routes = table_of(RouteRow)
+_removed = table_of(RemovedRouteRow)
+_statuses = table_of(RouteStatusRow)
+
+_every = select(_routes.c.kind, _routes.c.name, _routes.c.request, _routes.c.revision)
+_ALL = Statement(_every)
+_CHANGED = Statement(_every.where(_routes.c.revision > bindparam("revision")))
+_GONE = Statement(
+    select(_removed.c.kind, _removed.c.name, null(), _removed.c.revision).where(
+        _removed.c.revision > bindparam("revision")
+    )
+)
+_STATUSES = Statement(
+    select(
+        _statuses.c.kind,
+        _statuses.c.name,
+        _statuses.c.state,
+        _statuses.c.revision,
+        _statuses.c.reason,
+    ).where(_statuses.c.node_id == bindparam("node"))
+)
+_ADD_NODE = Statement(
+    text("INSERT INTO nodes (id, name) VALUES (:id, :name) ON CONFLICT DO NOTHING")
+)
+# A status is stored if its route is there, and replaces the one before.
+_SAVE_STATUS = Statement(
+    text(
+        "INSERT INTO route_status (node_id, kind, name, state, reason, revision, updated_at) "  # noqa: S608 - our own names
+        "SELECT :node_id, :kind, :name, :state, :reason, :revision, :updated_at "
+        "WHERE EXISTS (SELECT 1 FROM routes WHERE kind = :kind AND name = :name) "
+        + on_conflict(_statuses)
+    ).bindparams(*values_of(_statuses.c))
+)
 
 
 class RouteStore:
@@ -50,10 +85,7 @@ class RouteStore:
         A row that doesn't decode under today's rules is left out and logged: it must not keep
         all others from being served.
         """
-        async with self._database.read() as session:
-            revision = await RevisionRepository(session).latest()
-            rows = await _rows(session, after=0)
-        routes = await self._decoded(rows)
+        revision, routes = await self._database.read(self._all)
         return revision, {key: stored for key, stored in routes.items() if stored.route}
 
     async def changes_since(self, revision: int) -> tuple[int, dict[RouteKey, StoredRoute]]:
@@ -61,96 +93,69 @@ class RouteStore:
 
         A removed route holds `None`, and so does one that doesn't decode.
         """
-        async with self._database.read() as session:
-            latest = await RevisionRepository(session).latest()
-            rows = await _rows(session, after=revision)
-            removed = await session.execute(
-                select(RemovedRouteRow.kind, RemovedRouteRow.name, RemovedRouteRow.revision).where(
-                    RemovedRouteRow.revision > revision
-                )
-            )
-            gone = {_key(kind, name): StoredRoute(None, at) for kind, name, at in removed.tuples()}
-        return latest, gone | await self._decoded(rows)
+        return await self._database.read(partial(self._changes, revision))
 
     async def save_statuses(self, node: str, statuses: Mapping[RouteKey, RouteStatus]) -> None:
         """Remember what became of routes on a node; those that are gone are passed over."""
         pending = iter(statuses.items())
         while step := list(islice(pending, _STEP)):
-            async with self._database.write() as session:
-                await _add_node(session, node)
-                await self._save(session, node, step)
+            await self._database.write(partial(self._save, node, step))
 
     async def load_statuses(self, node: str) -> dict[RouteKey, RouteStatus]:
         """What was remembered last of a node; health isn't, since it changes by itself."""
-        columns = (
-            RouteStatusRow.kind,
-            RouteStatusRow.name,
-            RouteStatusRow.state,
-            RouteStatusRow.revision,
-            RouteStatusRow.reason,
-        )
-        async with self._database.read() as session:
-            rows = await session.execute(select(*columns).where(RouteStatusRow.node_id == node))
+
+        def load(session: Session) -> dict[RouteKey, RouteStatus]:
             return {
                 _key(kind, name): RouteStatus(RouteState(state), revision, reason)
-                for kind, name, state, revision, reason in rows.tuples()
+                for kind, name, state, revision, reason in session.rows(_STATUSES, node=node)
             }
 
-    async def _save(
-        self, session: AsyncSession, node: str, step: Iterable[tuple[RouteKey, RouteStatus]]
+        return await self._database.read(load)
+
+    def _all(self, session: Session) -> tuple[int, dict[RouteKey, StoredRoute]]:
+        revision = RevisionRepository(session).latest()
+        return revision, self._decoded(session.rows(_ALL))
+
+    def _changes(self, after: int, session: Session) -> tuple[int, dict[RouteKey, StoredRoute]]:
+        revision = RevisionRepository(session).latest()
+        rows = [*session.rows(_CHANGED, revision=after), *session.rows(_GONE, revision=after)]
+        return revision, self._decoded(rows)
+
+    def _decoded(self, rows: Iterable[Row]) -> dict[RouteKey, StoredRoute]:
+        """By key, of rows with kind, name, request (or nothing if it was removed), revision."""
+        return {
+            _key(kind, name): StoredRoute(self._route(kind, name, request), revision)
+            for kind, name, request, revision in rows
+        }
+
+    def _route(self, kind: str, name: str, request: str | None) -> Route | None:
+        """The route of a row; `None` if it was removed, or doesn't decode."""
+        if request is None:
+            return None
+        try:
+            return self._reader.route(kind, request)
+        except InputError as error:
+            _log.error("the stored route %s:%s can't be served: %s", kind, name, error)
+            return None
+
+    def _save(
+        self, node: str, step: Iterable[tuple[RouteKey, RouteStatus]], session: Session
     ) -> None:
-        statuses = {(key.kind.value, key.name): status for key, status in step}
-        primary_key = tuple_(RouteRow.kind, RouteRow.name)
-        known = await session.execute(
-            select(RouteRow.kind, RouteRow.name).where(primary_key.in_(list(statuses)))
-        )
+        session.change(_ADD_NODE, {"id": node, "name": node})
         now = self._clock()
         values = [
             {
                 "node_id": node,
-                "kind": kind,
-                "name": name,
-                "state": statuses[kind, name].state.value,
-                "reason": statuses[kind, name].reason,
-                "revision": statuses[kind, name].revision,
+                "kind": key.kind.value,
+                "name": key.name,
+                "state": status.state.value,
+                "reason": status.reason,
+                "revision": status.revision,
                 "updated_at": now,
             }
-            for kind, name in known.tuples()
+            for key, status in step
         ]
-        await _StatusRepository(session).upsert_rows(values)
-
-    async def _decoded(self, rows: Sequence[_RouteRow]) -> dict[RouteKey, StoredRoute]:
-        decoded: dict[RouteKey, StoredRoute] = {}
-        for count, (kind, name, request, revision) in enumerate(rows, start=1):
-            try:
-                stored = StoredRoute(self._reader.route(kind, request), revision)
-            except InputError as error:
-                _log.error("the stored route %s:%s can't be served: %s", kind, name, error)
-                stored = StoredRoute(None, revision)
-            decoded[_key(kind, name)] = stored
-            if count % _STEP == 0:
-                await asyncio.sleep(0)
-        return decoded
-
-
-class _StatusRepository(Repository[RouteStatusRow]):
-    model_type = RouteStatusRow
-
-
-_RouteRow = Row[tuple[str, str, str, int]]
-
-
-async def _rows(session: AsyncSession, *, after: int) -> Sequence[_RouteRow]:
-    query = select(RouteRow.kind, RouteRow.name, RouteRow.request, RouteRow.revision)
-    if after:
-        query = query.where(RouteRow.revision > after)
-    return (await session.execute(query)).all()
-
-
-async def _add_node(session: AsyncSession, node: str) -> None:
-    if await session.get(NodeRow, node) is None:
-        session.add(NodeRow(id=node, name=node))
-        await session.flush()
+        session.change(_SAVE_STATUS, *values)
 
 
 def _key(kind: str, name: str) -> RouteKey:

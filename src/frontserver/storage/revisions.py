@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import func, insert, select
 
-from frontserver.storage.repository import Repository
+from frontserver.storage.repository import Repository, table_of
+from frontserver.storage.statements import Statement
 from frontserver.storage.tables import AuditRow, RevisionRow
 
 
@@ -33,19 +34,26 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     change: Change
 
 
+_LATEST = Statement(select(func.max(table_of(RevisionRow).c.number)))
+_ADD = Statement(insert(table_of(RevisionRow)))
+_ADD_AUDIT = Statement(insert(table_of(AuditRow)))
+
+
 class RevisionRepository(Repository[RevisionRow]):
     """Revisions, in one transaction. Numbers rise by one in the order of commits."""
 
     model_type = RevisionRow
     id_attribute = "number"
 
-    async def latest(self) -> int:
+    def latest(self) -> int:
         """The newest revision's number; 0 before the first change."""
-        return (await self.session.execute(select(func.max(RevisionRow.number)))).scalar() or 0
+        ((number,),) = self.session.rows(_LATEST)
+        return number or 0
 
-    async def record(self, change: Change, at: datetime) -> int:
+    def record(self, change: Change, at: datetime) -> int:
         """Number this change. Gap-free, since there is one writing transaction at a time."""
-        number = await self.latest() + 1
+        latest = self.session.latest_revision
+        number = (self.latest() if latest is None else latest) + 1
         revision = {
             "number": number,
             "at": at,
@@ -53,13 +61,14 @@ class RevisionRepository(Repository[RevisionRow]):
             "action": change.action,
             "subject": change.subject,
         }
-        await self.session.execute(insert(RevisionRow), [revision])
+        self.session.change(_ADD, revision)
         details = msgspec.json.encode(change.details).decode()
         audit = {"revision": number, "details": details, "peer": change.peer}
-        await self.session.execute(insert(AuditRow), [audit])
+        self.session.change(_ADD_AUDIT, audit)
+        self.session.latest_revision = number
         return number
 
-    async def since(self, number: int, *, limit: int = 100) -> list[AuditEntry]:
+    def since(self, number: int, *, limit: int = 100) -> list[AuditEntry]:
         """What was recorded after a revision, oldest first, at most `limit`."""
         query = (
             select(RevisionRow, AuditRow)
@@ -68,10 +77,7 @@ class RevisionRepository(Repository[RevisionRow]):
             .order_by(RevisionRow.number)
             .limit(limit)
         )
-        return [
-            _entry(revision, audit)
-            for revision, audit in (await self.session.execute(query)).tuples()
-        ]
+        return [_entry(revision, audit) for revision, audit in self.session.execute(query).tuples()]
 
 
 def _entry(revision: RevisionRow, audit: AuditRow) -> AuditEntry:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import and_, delete, func, literal, or_, select, tuple_
+from sqlalchemy import and_, bindparam, delete, func, or_, select, tuple_
 
 from frontserver.errors import InputError
 from frontserver.model.names import AgentId
 from frontserver.model.routes import Route, RouteKey, RouteKind
-from frontserver.storage.repository import Repository
+from frontserver.storage.repository import Repository, table_of, upsert
+from frontserver.storage.statements import Row, Statement
 from frontserver.storage.tables import RemovedRouteRow, RouteRow
 from frontserver.wire.routes import HttpRouteRequest, MongoRouteRequest, http_route, mongo_route
 
@@ -78,98 +79,107 @@ def decode_request(kind: RouteKind, text: str) -> RouteRequest:
         raise InputError("", f"the stored route doesn't decode: {error}") from error
 
 
+_routes = table_of(RouteRow)
+_removed = table_of(RemovedRouteRow)
+_this_route = and_(_routes.c.kind == bindparam("kind"), _routes.c.name == bindparam("name"))
+_this_tombstone = and_(_removed.c.kind == bindparam("kind"), _removed.c.name == bindparam("name"))
+_of_this_agent = _routes.c.agent_id == bindparam("agent_id")
+_ordered = select(_routes).order_by(_routes.c.kind, _routes.c.name)
+
+_FIND = Statement(select(_routes).where(_this_route))
+_PUT = upsert(RouteRow)
+_REMOVE = Statement(delete(_routes).where(_this_route))
+_BURY = upsert(RemovedRouteRow)
+_UNBURY = Statement(delete(_removed).where(_this_tombstone))
+_COUNT = Statement(select(func.count()).select_from(_routes).where(_of_this_agent))
+_OF_AGENT = Statement(_ordered.where(_of_this_agent))
+_OWNER = Statement(
+    select(_routes.c.agent_id)
+    .where(
+        _routes.c.kind == bindparam("kind"),
+        or_(
+            _routes.c.name == bindparam("label"),
+            and_(_routes.c.name > bindparam("first"), _routes.c.name < bindparam("beyond")),
+        ),
+    )
+    .limit(1)
+)
+_REQUESTS = Statement(
+    select(_routes.c.name, _routes.c.request)
+    .where(_of_this_agent, _routes.c.kind == bindparam("kind"))
+    .order_by(_routes.c.revision.desc())
+)
+_FIRST = _ordered.limit(bindparam("limit"))
+_FOLLOWING = _FIRST.where(
+    tuple_(_routes.c.kind, _routes.c.name) > tuple_(bindparam("kind"), bindparam("name"))
+)
+_TOTAL = select(func.count()).select_from(_routes)
+
+
 class RouteRepository(Repository[RouteRow]):
     """Routes and the tombstones of removed ones, in one transaction."""
 
     model_type = RouteRow
 
-    async def find(self, key: RouteKey) -> RouteRecord | None:
+    def find(self, key: RouteKey) -> RouteRecord | None:
         """The route, if there is one."""
-        row = await self.session.get(RouteRow, (key.kind.value, key.name))
-        return None if row is None else _record(row)
+        return next(map(_record, self.session.rows(_FIND, **_key_values(key))), None)
 
-    async def owner_of(self, key: RouteKey) -> AgentId | None:
+    def owner_of(self, key: RouteKey) -> AgentId | None:
         """Whose the route's label is, whatever paths below it there are; `None` if nobody's."""
         # "0" follows "/" in the order of names, so this is every path of the label.
-        below = and_(RouteRow.name > f"{key.label}/", RouteRow.name < f"{key.label}0")
-        query = (
-            select(RouteRow.agent_id)
-            .where(RouteRow.kind == key.kind.value, or_(RouteRow.name == key.label, below))
-            .limit(1)
-        )
-        owner = (await self.session.execute(query)).scalar_one_or_none()
-        return None if owner is None else AgentId(owner)
+        values = {"label": key.label, "first": f"{key.label}/", "beyond": f"{key.label}0"}
+        rows = self.session.rows(_OWNER, kind=key.kind.value, **values)
+        return AgentId(rows[0][0]) if rows else None
 
-    async def count_of(self, agent_id: AgentId) -> int:
+    def count_of(self, agent_id: AgentId) -> int:
         """How many routes an agent has."""
-        query = select(func.count()).select_from(RouteRow).where(RouteRow.agent_id == agent_id)
-        return (await self.session.execute(query)).scalar_one()
+        ((count,),) = self.session.rows(_COUNT, agent_id=agent_id)
+        return int(count)
 
-    async def of_agent(self, agent_id: AgentId) -> list[RouteRecord]:
+    def of_agent(self, agent_id: AgentId) -> list[RouteRecord]:
         """An agent's routes by kind and name."""
-        query = (
-            select(RouteRow)
-            .where(RouteRow.agent_id == agent_id)
-            .order_by(RouteRow.kind, RouteRow.name)
-        )
-        return [_record(row) for row in (await self.session.scalars(query)).all()]
+        return [_record(row) for row in self.session.rows(_OF_AGENT, agent_id=agent_id)]
 
-    async def requests_of(self, agent_id: AgentId, kind: RouteKind) -> list[tuple[RouteKey, str]]:
+    def requests_of(self, agent_id: AgentId, kind: RouteKind) -> list[tuple[RouteKey, str]]:
         """An agent's requests of a kind, as they are stored, the newest first."""
-        query = (
-            select(RouteRow.name, RouteRow.request)
-            .where(RouteRow.agent_id == agent_id, RouteRow.kind == kind.value)
-            .order_by(RouteRow.revision.desc())
-        )
-        rows = (await self.session.execute(query)).tuples()
+        rows = self.session.rows(_REQUESTS, agent_id=agent_id, kind=kind.value)
         return [(RouteKey(kind, name), request) for name, request in rows]
 
-    async def page(self, after: RouteKey | None, limit: int) -> tuple[list[RouteRecord], int]:
+    def page(self, after: RouteKey | None, limit: int) -> tuple[list[RouteRecord], int]:
         """Up to `limit` routes beyond `after`, by kind and name; and how many there are at all."""
-        query = select(RouteRow).order_by(RouteRow.kind, RouteRow.name).limit(limit)
-        if after is not None:
-            query = query.where(
-                tuple_(RouteRow.kind, RouteRow.name)
-                > tuple_(literal(after.kind.value), literal(after.name))
-            )
-        total = await self.session.execute(select(func.count()).select_from(RouteRow))
-        rows = (await self.session.scalars(query)).all()
-        return [_record(row) for row in rows], total.scalar_one()
+        total = self.session.run(_TOTAL).scalar_one()
+        if after is None:
+            rows = self.session.run(_FIRST, {"limit": limit})
+        else:
+            rows = self.session.run(_FOLLOWING, {"limit": limit, **_key_values(after)})
+        return [_record(row) for row in rows], total
 
-    async def put(self, record: RouteRecord) -> None:
+    def put(self, record: RouteRecord) -> None:
         """Store a new route, or replace it; its revision must be recorded already."""
         row = msgspec.structs.asdict(record)
-        key = row.pop("key")
-        await self.upsert_rows([{"kind": key.kind.value, "name": key.name, **row}])
-        await self.session.execute(
-            delete(RemovedRouteRow).where(
-                RemovedRouteRow.kind == record.key.kind.value,
-                RemovedRouteRow.name == record.key.name,
-            )
-        )
+        key = _key_values(row.pop("key"))
+        self.session.change(_PUT, {**key, **row})
+        self.session.change(_UNBURY, key)
 
-    async def remove(self, keys: list[RouteKey], revision: int) -> None:
+    def remove(self, keys: list[RouteKey], revision: int) -> None:
         """Remove routes at a revision; tombstones remain, for `RouteStore.changes_since`."""
-        tombstones = []
-        for key in keys:
-            kind, name = key.kind.value, key.name
-            await self.session.execute(
-                delete(RouteRow).where(RouteRow.kind == kind, RouteRow.name == name)
-            )
-            tombstones.append({"kind": kind, "name": name, "revision": revision})
-        await _TombstoneRepository(self.session).upsert_rows(tombstones)
+        rows = [_key_values(key) for key in keys]
+        self.session.change(_REMOVE, *rows)
+        self.session.change(_BURY, *({**row, "revision": revision} for row in rows))
 
 
-class _TombstoneRepository(Repository[RemovedRouteRow]):
-    model_type = RemovedRouteRow
+def _key_values(key: RouteKey) -> dict[str, str]:
+    return {"kind": key.kind.value, "name": key.name}
 
 
-def _record(row: RouteRow) -> RouteRecord:
+def _record(row: Row) -> RouteRecord:
+    kind, name, agent_id, request, revision, created_at, updated_at = row
     return RouteRecord(
-        key=RouteKey(RouteKind(row.kind), row.name),
-        agent_id=AgentId(row.agent_id),
-        request=row.request,
-        revision=row.revision,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
+        key=RouteKey(RouteKind(kind), name),
+        agent_id=AgentId(agent_id),
+        request=request,
+        revision=revision,
+        created_at=created_at,
+        updated_at=updated_at,
     )

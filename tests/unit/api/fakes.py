@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import Any
 
 import httpx
@@ -29,6 +28,7 @@ from frontserver.security.tokens import IssuedToken
 from frontserver.services.admission import normalised_ca
 from frontserver.services.agents import AgentService, Registration
 from frontserver.services.certificates import CertificateService
+from frontserver.services.profiles import profile
 from frontserver.services.routes import Published, RouteService
 from frontserver.storage.agents import AgentRecord
 from frontserver.wire.agents import AgentView, AuthenticateRequest, RegisterRequest
@@ -86,10 +86,7 @@ class FakeAgents(AgentService):
         name = request.agent_name or agent_id
         if not name.isprintable() or len(name) > 64:
             raise InputError("agentName", "a name is 1 to 64 printable characters")
-        try:
-            target_ip = str(ip_address(request.target_ip or peer))
-        except ValueError as error:
-            raise InputError("targetIp", "this is not an IP address") from error
+        target_ip = profile(request, peer).target_ip
         self.keys[agent_id] = request.agent_key
         return Registration(
             agent=_record(agent_id, name, target_ip),

@@ -56,8 +56,7 @@ class RealWorld(Calls):
 
     async def revision(self) -> int:
         """The number of the last change that is stored."""
-        async with self.database.read() as session:
-            return await RevisionRepository(session).latest()
+        return await self.database.read(lambda session: RevisionRepository(session).latest())
 
     async def enrol(self, agent_id: str) -> str:
         """Invite and register an agent; returns its token."""
@@ -77,7 +76,7 @@ async def real_world(
     directory: Path, *, enrolment: Enrolment = "invite", burst: int = 10
 ) -> AsyncIterator[RealWorld]:
     """`burst` is how many wrong keys a peer may try before it must wait."""
-    database = open_database(f"sqlite+aiosqlite:///{directory / 'state.sqlite3'}")
+    database = open_database(f"sqlite:///{directory / 'state.sqlite3'}")
     hasher = KeyHasher(time_cost=1, memory_kib=64)
     try:
         await database.migrate()

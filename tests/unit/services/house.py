@@ -125,16 +125,14 @@ class House:
     async def prepare(self) -> None:
         """Store what the services expect of an installation: its authority."""
         certificate = self.anchor.issuer.certificate
-        async with self.database.write() as session:
-            await AuthorityRepository(session).put(
-                AuthorityRecord(
-                    id=serial_hex(certificate),
-                    pem=self.anchor.bundle_pem,
-                    sealed_key=b"",
-                    active=True,
-                    created_at=START,
-                )
-            )
+        record = AuthorityRecord(
+            id=serial_hex(certificate),
+            pem=self.anchor.bundle_pem,
+            sealed_key=b"",
+            active=True,
+            created_at=START,
+        )
+        await self.database.write(lambda session: AuthorityRepository(session).put(record))
 
     async def join(self, agent_id: str = AGENT, *, key: str = KEY, peer: str = PEER) -> Principal:
         await self.agents.register(RegisterRequest(agent_id, key), peer=peer)
@@ -155,8 +153,9 @@ class House:
         return done.created
 
     async def audit(self) -> list[AuditEntry]:
-        async with self.database.read() as session:
-            return await RevisionRepository(session).since(0, limit=10_000)
+        return await self.database.read(
+            lambda session: RevisionRepository(session).since(0, limit=10_000)
+        )
 
     async def actions(self) -> list[str]:
         return [entry.change.action for entry in await self.audit()]

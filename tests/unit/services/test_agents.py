@@ -305,8 +305,9 @@ async def test_removal_takes_routes_tokens_and_certificates_in_one_revision(
     assert house.publisher.woken > woken
     with pytest.raises(AuthenticationError):
         await house.agents.principal_from_token(token)
-    async with house.database.read() as session:
-        certificates = await CertificateRepository(session).of_agent(AGENT)
+    certificates = await house.database.read(
+        lambda session: CertificateRepository(session).of_agent(AGENT)
+    )
     assert [certificate.revoked_at for certificate in certificates] == [house.clock()]
     with pytest.raises(NotFoundError):
         await house.agents.show(AGENT)

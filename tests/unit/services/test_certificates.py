@@ -28,8 +28,7 @@ from tests.unit.services.house import AGENT, KEY, OTHER, PEER, SELF, House
 
 
 async def stored(database: Database, agent_id: AgentId = AGENT) -> list[CertificateRecord]:
-    async with database.read() as session:
-        return await CertificateRepository(session).of_agent(agent_id)
+    return await database.read(lambda session: CertificateRepository(session).of_agent(agent_id))
 
 
 def request_pem(key: ec.EllipticCurvePrivateKey | None = None) -> str:
@@ -70,8 +69,7 @@ async def test_concurrent_callers_get_one_even_from_two_processes(
     database: Database, house: House
 ) -> None:
     await house.join()
-    async with database.write() as session:
-        await CertificateRepository(session).revoke_all(AGENT, START)
+    await database.write(lambda session: CertificateRepository(session).revoke_all(AGENT, START))
     services = [house.certificates, House(database).certificates]
     bundles = await asyncio.gather(
         *(service.bundle(AGENT) for service in services for _ in range(4))

@@ -40,9 +40,8 @@ async def test_the_authority_is_made_once(database: Database) -> None:
     assert len({anchor.bundle_pem for anchor in anchors}) == 1
     first = anchors[0]
     assert load_certificate(first.bundle_pem) == first.issuer.certificate
-    async with database.read() as session:
-        records = await AuthorityRepository(session).active()
-        assert await RevisionRepository(session).latest() == 1
+    records = await database.read(lambda session: AuthorityRepository(session).active())
+    assert await database.read(lambda session: RevisionRepository(session).latest()) == 1
     assert [record.id for record in records] == [first.id]
     assert b"PRIVATE" not in records[0].sealed_key
 
@@ -58,8 +57,7 @@ async def test_a_signing_key_is_made_once(database: Database) -> None:
     assert len(set(sets)) == 1
     assert len(sets[0]) == 1
     assert await signing_keys(database, days=29) == sets[0]
-    async with database.read() as session:
-        record = (await SigningKeyRepository(session).newest_first())[0]
+    record, *_ = await database.read(lambda session: SigningKeyRepository(session).newest_first())
     assert sets[0][0].secret not in record.sealed_secret
 
 
@@ -73,6 +71,5 @@ async def test_an_old_signing_key_is_replaced_and_verifies_a_while_longer(
     assert second[0] != first
     third = await signing_keys(database, days=2 * days)
     assert third[1:] == (second[0],)
-    async with database.read() as session:
-        stored = await SigningKeyRepository(session).newest_first()
+    stored = await database.read(lambda session: SigningKeyRepository(session).newest_first())
     assert [record.kid for record in stored] == [key.kid for key in third]

@@ -239,8 +239,7 @@ async def test_a_path_is_a_route_of_its_own(joined: House) -> None:
 async def test_a_route_of_the_root_is_stored_as_it_always_was(joined: House) -> None:
     """So that the same request makes no revision after an upgrade."""
     await joined.publish("shop", path="/")
-    async with joined.database.read() as session:
-        record = await RouteRepository(session).find(SHOP)
+    record = await joined.database.read(lambda session: RouteRepository(session).find(SHOP))
     assert record is not None
     assert "path" not in record.request
     assert not (
@@ -347,8 +346,8 @@ async def test_a_stored_route_that_doesnt_decode_counts_as_no_kind(
     database: Database, joined: House
 ) -> None:
     await joined.publish("odd", options=editing("x-a"))
-    async with database.write() as session:
-        await session.execute(text("UPDATE routes SET request = '{' WHERE name = 'odd'"))
+    damage = text("UPDATE routes SET request = '{' WHERE name = 'odd'")
+    await database.write(lambda session: session.execute(damage))
     small = House(database, most_profiles=1)
     assert await small.publish("one", options=editing("x-b"))
 
@@ -524,8 +523,8 @@ async def test_a_stored_route_that_cant_be_served_any_more_is_shown_as_failed(
 ) -> None:
     await joined.publish("safe", options=options(redirectHttps=True))
     await joined.publish("odd")
-    async with database.write() as session:
-        await session.execute(text("UPDATE routes SET request = '{' WHERE name = 'odd'"))
+    damage = text("UPDATE routes SET request = '{' WHERE name = 'odd'")
+    await database.write(lambda session: session.execute(damage))
     without_tls = House(database, tls_available=False)
     odd, safe = await without_tls.routes.list_agent(AGENT)
     assert (odd.status, odd.subdomain, odd.options) == ("failed", "odd", {})
@@ -549,21 +548,18 @@ async def test_revisions_have_no_gaps_and_an_audit_each(joined: House) -> None:
 
 async def test_a_failure_midway_stores_nothing_at_all(database: Database, joined: House) -> None:
     before, routes = await joined.store.snapshot()
-    async with database.write() as session:
-        await session.execute(
-            text(
-                "CREATE TRIGGER broken BEFORE INSERT ON routes "
-                "BEGIN SELECT RAISE(ABORT, 'disk on fire'); END"
-            )
-        )
+    fire = text(
+        "CREATE TRIGGER broken BEFORE INSERT ON routes "
+        "BEGIN SELECT RAISE(ABORT, 'disk on fire'); END"
+    )
+    await database.write(lambda session: session.execute(fire))
     woken = joined.publisher.woken
     with pytest.raises(StorageError, match="disk on fire"):
         await publish(joined)
     assert await joined.store.snapshot() == (before, routes)
     assert len(await joined.audit()) == before
     assert joined.publisher.woken == woken
-    async with database.write() as session:
-        await session.execute(text("DROP TRIGGER broken"))
+    await database.write(lambda session: session.execute(text("DROP TRIGGER broken")))
     await publish(joined)
     assert (await joined.audit())[-1].number == before + 1
 
@@ -587,9 +583,12 @@ async def test_a_publish_is_on_disk_before_haproxy_is_woken(
         found = (False, False)
 
         async def settle(self, key: RouteKey, revision: int, seconds: float) -> RouteStatus:
-            async with database.read() as session:
-                found = await RouteRepository(session).find(key)
-                latest = await RevisionRepository(session).latest()
+            found, latest = await database.read(
+                lambda session: (
+                    RouteRepository(session).find(key),
+                    RevisionRepository(session).latest(),
+                )
+            )
             self.found = (found is not None, latest == revision)
             return await super().settle(key, revision, seconds)
 

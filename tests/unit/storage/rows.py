@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from frontserver.model.names import AgentId
 from frontserver.model.routes import RouteKey, RouteKind
 from frontserver.storage.agents import AgentRecord, AgentRepository
-from frontserver.storage.engine import Database, Session
+from frontserver.storage.engine import Database
 from frontserver.storage.revisions import Change, RevisionRepository
 from frontserver.storage.routes import RouteRecord, RouteRepository, encode_request
+from frontserver.storage.session import Session
 from frontserver.wire.routes import HttpRouteRequest
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -45,17 +46,16 @@ def route(name: str, revision: int, *, url: str = "http://203.0.113.7:3000") -> 
 
 
 async def add_agent(database: Database, agent_id: str = "host-7") -> None:
-    async with database.write() as session:
-        await AgentRepository(session).put(agent(agent_id))
+    await database.write(lambda session: AgentRepository(session).put(agent(agent_id)))
 
 
-async def publish(session: Session, name: str, **how: str) -> int:
-    revision = await RevisionRepository(session).record(CHANGE, NOW)
-    await RouteRepository(session).put(route(name, revision, **how))
+def publish(session: Session, name: str, **how: str) -> int:
+    revision = RevisionRepository(session).record(CHANGE, NOW)
+    RouteRepository(session).put(route(name, revision, **how))
     return revision
 
 
-async def remove(session: Session, *names: str) -> int:
-    revision = await RevisionRepository(session).record(CHANGE, NOW)
-    await RouteRepository(session).remove([key(name) for name in names], revision)
+def remove(session: Session, *names: str) -> int:
+    revision = RevisionRepository(session).record(CHANGE, NOW)
+    RouteRepository(session).remove([key(name) for name in names], revision)
     return revision

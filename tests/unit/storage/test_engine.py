@@ -7,29 +7,52 @@ import os
 import shutil
 import sqlite3
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from frontserver.errors import ConflictError, SettingsError, StorageError
-from frontserver.storage.engine import Database, Session, open_database
+from frontserver.storage.engine import Database, open_database
 from frontserver.storage.revisions import RevisionRepository
+from frontserver.storage.session import Session
+from frontserver.storage.tables import NodeRow
 from tests.unit.storage.rows import CHANGE, NOW, add_agent
 
 
+def number(session: Session) -> int:
+    return RevisionRepository(session).record(CHANGE, NOW)
+
+
 async def latest(database: Database) -> int:
-    async with database.read() as session:
-        return await RevisionRepository(session).latest()
+    return await database.read(lambda session: RevisionRepository(session).latest())
 
 
 async def record(database: Database) -> int:
-    async with database.write() as session:
-        return await RevisionRepository(session).record(CHANGE, NOW)
+    return await database.write(number)
 
 
-async def pragma(session: Session, name: str) -> object:
-    return (await session.execute(text(f"PRAGMA {name}"))).scalar_one()
+def pragma(session: Session, name: str) -> object:
+    return session.execute(text(f"PRAGMA {name}")).scalar_one()
+
+
+class Held:
+    """A piece of work that stops half-way, having recorded a revision, until it is let go."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.reached = asyncio.Event()
+        self._go_on = threading.Event()
+
+    def __call__(self, session: Session) -> int:
+        recorded = number(session)
+        self._loop.call_soon_threadsafe(self.reached.set)
+        assert self._go_on.wait(10)
+        return recorded
+
+    def let_go(self) -> None:
+        self._go_on.set()
 
 
 def test_the_file_and_its_directory_are_for_the_owner_alone(path: Path) -> None:
@@ -46,24 +69,25 @@ async def test_files_beside_it_are_for_the_owner_alone_too(database: Database, p
 
 async def test_every_connection_has_its_pragmas(database: Database) -> None:
     expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 50}
-    async with database.write() as writer, database.read() as reader:
-        assert {name: await pragma(writer, name) for name in expected} == expected
-        assert {name: await pragma(reader, name) for name in expected} == expected
-        assert await pragma(writer, "query_only") == 0
-        assert await pragma(reader, "query_only") == 1
+
+    def pragmas(session: Session) -> dict[str, object]:
+        return {name: pragma(session, name) for name in (*expected, "query_only")}
+
+    assert await database.write(pragmas) == {**expected, "query_only": 0}
+    assert await database.read(pragmas) == {**expected, "query_only": 1}
 
 
-async def test_a_write_block_holds_the_write_lock_from_its_start(
-    database: Database, path: Path
-) -> None:
-    other = sqlite3.connect(path, timeout=0)
-    try:
-        async with database.write():
-            with pytest.raises(sqlite3.OperationalError, match="locked"):
-                other.execute("BEGIN IMMEDIATE")
-        other.execute("BEGIN IMMEDIATE")
-    finally:
-        other.close()
+async def test_a_write_holds_the_write_lock_from_its_start(database: Database, path: Path) -> None:
+    def try_to_lock(_: Session) -> None:
+        other = sqlite3.connect(path, timeout=0)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        finally:
+            other.close()
+
+    with pytest.raises(StorageError, match="locked"):
+        await database.write(try_to_lock)
+    await database.read(try_to_lock)
 
 
 async def test_what_is_committed_is_there_after_a_new_start(database: Database, path: Path) -> None:
@@ -74,45 +98,36 @@ async def test_what_is_committed_is_there_after_a_new_start(database: Database, 
     await again.close()
 
 
-async def test_a_first_write_block_that_writes_nothing_is_fine(
-    database: Database, path: Path
-) -> None:
+async def test_a_first_write_that_writes_nothing_is_fine(database: Database, path: Path) -> None:
     await database.close()
     again = open_database(f"sqlite:///{path}")
-    async with again.write():
-        pass
+    await again.write(lambda _: None)
     assert await latest(again) == 0
     await again.close()
 
 
-async def test_nothing_is_stored_of_a_block_that_raises(database: Database) -> None:
-    async def refused() -> None:
-        async with database.write() as session:
-            await RevisionRepository(session).record(CHANGE, NOW)
-            raise ConflictError("no")
+async def test_nothing_is_stored_of_work_that_raises(database: Database) -> None:
+    def refused(session: Session) -> None:
+        number(session)
+        raise ConflictError("no")
 
     with pytest.raises(ConflictError):
-        await refused()
+        await database.write(refused)
     assert await latest(database) == 0
     assert await record(database) == 1
 
 
-async def test_nothing_is_stored_of_a_block_that_is_cancelled(database: Database) -> None:
-    reached = asyncio.Event()
-
-    async def interrupted() -> None:
-        async with database.write() as session:
-            await RevisionRepository(session).record(CHANGE, NOW)
-            reached.set()
-            await asyncio.Event().wait()
-
-    task = asyncio.create_task(interrupted())
-    await reached.wait()
+async def test_a_caller_that_is_cancelled_doesnt_stop_its_work_half_way(
+    database: Database,
+) -> None:
+    held = Held()
+    task = asyncio.create_task(database.write(held))
+    await held.reached.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await latest(database) == 0
-    assert await record(database) == 1
+    held.let_go()
+    assert await record(database) == 2
 
 
 async def test_cancelled_anywhere_a_write_leaves_a_database_that_works(
@@ -124,8 +139,9 @@ async def test_cancelled_anywhere_a_write_leaves_a_database_that_works(
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
-    before = await latest(database)
-    assert await record(database) == before + 1
+    # The first one was cancelled before it could ask.
+    assert await record(database) == 60
+    assert await latest(database) == 60
 
 
 async def test_writers_take_turns_and_numbers_have_no_gaps(database: Database) -> None:
@@ -135,17 +151,30 @@ async def test_writers_take_turns_and_numbers_have_no_gaps(database: Database) -
 
 async def test_readers_go_on_beside_a_writer_and_see_the_last_commit(database: Database) -> None:
     await record(database)
-    async with database.write() as session:
-        await RevisionRepository(session).record(CHANGE, NOW)
-        assert await latest(database) == 1
+    held = Held()
+    writing = asyncio.create_task(database.write(held))
+    await held.reached.wait()
+    assert await latest(database) == 1
+    held.let_go()
+    assert await writing == 2
     assert await latest(database) == 2
 
 
-async def test_all_queries_of_a_read_block_see_one_state(database: Database) -> None:
-    async with database.read() as session:
-        assert await RevisionRepository(session).latest() == 0
-        await record(database)
-        assert await RevisionRepository(session).latest() == 0
+async def test_all_queries_of_a_read_see_one_state(database: Database) -> None:
+    loop = asyncio.get_running_loop()
+
+    def look_twice(session: Session) -> tuple[int, int]:
+        before = RevisionRepository(session).latest()
+        asyncio.run_coroutine_threadsafe(record(database), loop).result(10)
+        return before, RevisionRepository(session).latest()
+
+    assert await database.read(look_twice) == (0, 0)
+    assert await latest(database) == 1
+
+
+async def test_readers_dont_wait_for_each_other(database: Database) -> None:
+    both_there = threading.Barrier(2, timeout=10)
+    await asyncio.gather(*(database.read(lambda _: both_there.wait()) for _ in range(2)))
 
 
 async def test_a_lock_held_by_another_process_is_a_storage_error(
@@ -164,9 +193,10 @@ async def test_a_lock_held_by_another_process_is_a_storage_error(
 
 
 async def test_a_full_disk_is_a_storage_error_and_stores_nothing(database: Database) -> None:
-    async with database.write() as session:
-        pages = await pragma(session, "page_count")
-        await pragma(session, f"max_page_count={pages}")
+    def no_more_pages(session: Session) -> None:
+        pragma(session, f"max_page_count={pragma(session, 'page_count')}")
+
+    await database.write(no_more_pages)
 
     async def fill() -> None:
         while True:
@@ -175,21 +205,28 @@ async def test_a_full_disk_is_a_storage_error_and_stores_nothing(database: Datab
     with pytest.raises(StorageError, match="full"):
         await fill()
     stored = await latest(database)
-    async with database.read() as session:
-        numbered = (await session.execute(text("SELECT count(*) FROM audit"))).scalar_one()
-    assert numbered == stored
+    count = text("SELECT count(*) FROM audit")
+    assert await database.read(lambda session: session.execute(count).scalar_one()) == stored
 
 
 async def test_a_read_only_database_is_a_storage_error(database: Database) -> None:
     with pytest.raises(StorageError, match="readonly"):
-        async with database.read() as session:
-            await RevisionRepository(session).record(CHANGE, NOW)
+        await database.read(number)
 
 
 async def test_a_broken_reference_is_a_storage_error(database: Database) -> None:
+    orphan = text("INSERT INTO audit VALUES (7, '{}', NULL)")
     with pytest.raises(StorageError, match="FOREIGN KEY"):
-        async with database.write() as session:
-            await session.execute(text("INSERT INTO audit VALUES (7, '{}', NULL)"))
+        await database.write(lambda session: session.execute(orphan))
+
+
+async def test_a_unit_of_work_is_refused_since_its_failure_would_be_everybodys(
+    database: Database,
+) -> None:
+    node = NodeRow(id="one", name="one")
+    with pytest.raises(TypeError, match="statements"):
+        await database.write(lambda session: session.add(node))
+    assert await record(database) == 1
 
 
 async def test_a_state_directory_that_vanished_is_a_storage_error(
@@ -219,8 +256,8 @@ async def test_a_damaged_file_is_a_storage_error(tmp_path: Path) -> None:
 
 
 async def test_a_database_of_a_newer_version_is_refused(database: Database, path: Path) -> None:
-    async with database.write() as session:
-        await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    newer = text("UPDATE alembic_version SET version_num = '9999'")
+    await database.write(lambda session: session.execute(newer))
     again = open_database(f"sqlite:///{path}")
     with pytest.raises(StorageError, match="9999") as caught:
         await again.migrate()
@@ -260,3 +297,23 @@ async def test_a_relative_path_stays_where_it_was_opened(
     await add_agent(database)
     await database.close()
     assert (tmp_path / "state.sqlite3").stat().st_size > 0
+
+
+async def test_a_database_that_is_closed_says_so_and_may_be_closed_again(
+    database: Database,
+) -> None:
+    await database.close()
+    for use in (database.read, database.write):
+        with pytest.raises(StorageError, match="closed"):
+            await use(lambda _: None)
+    await database.close()
+
+
+async def test_what_was_asked_for_is_finished_when_it_is_closed(
+    database: Database, path: Path
+) -> None:
+    asked = [asyncio.create_task(record(database)) for _ in range(300)]
+    await asyncio.sleep(0)
+    await database.close()
+    assert await asyncio.gather(*asked) == list(range(1, 301))
+    assert not path.with_name(f"{path.name}-wal").exists()
