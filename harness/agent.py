@@ -156,7 +156,12 @@ class AgentApi:
         return self.client.post("/api/proxy/mongodb", json=body, headers=_prefer(wait))
 
     def remove(
-        self, subdomain: str | None = None, kind: str = "http", *, path: str | None = None
+        self,
+        subdomain: str | None = None,
+        kind: str = "http",
+        *,
+        path: str | None = None,
+        wait: int | None = None,
     ) -> httpx.Response:
         """DELETE /api/proxy."""
         body = {"agentId": self.agent_id, "type": kind}
@@ -164,7 +169,7 @@ class AgentApi:
             body["path"] = path
         if subdomain is not None:
             body["subdomain"] = subdomain
-        return self.client.request("DELETE", "/api/proxy", json=body)
+        return self.client.request("DELETE", "/api/proxy", json=body, headers=_prefer(wait))
 
     def routes(self) -> dict[str, Any]:
         """The agent's routes by domain, and the path after it where there is one."""

@@ -77,6 +77,11 @@ class Sockets:
         """The process ids of all workers, those that are leaving included (`show proc`)."""
         return tuple(pid for pid, kind in self._processes() if kind == "worker")
 
+    def reloads(self) -> int:
+        """How often HAProxy was reloaded since it was started (`show proc`)."""
+        rows = [line.split() for line in self._ask_master("show proc").splitlines()]
+        return next(int(row[2]) for row in rows if len(row) > 2 and row[1] == "master")
+
     def _processes(self) -> list[tuple[int, str]]:
         rows = [line.split() for line in self._ask_master("show proc").splitlines()]
         found = [(int(row[0]), row[1]) for row in rows if len(row) > 1 and row[0].isdigit()]
