@@ -132,7 +132,7 @@ async def test_a_template_that_looks_into_fewer_maps_is_lived_with(
 @pytest.mark.parametrize(
     ("name", "text", "error", "says"),
     [
-        ("global.cfg.j2", "{% if %}", TemplateError, "custom/global.cfg.j2:1"),
+        ("global.cfg.j2", "{{ nothing }}", TemplateError, "custom/global.cfg.j2:1"),
         ("profile.cfg.j2", "    errorfiles S", ConfigRejectedError, "errorfiles"),
         ("http_defaults.cfg.j2", "    http-request cache-use c", ConfigRejectedError, "cache-use"),
         ("http_defaults.cfg.j2", "    option external-check", ConfigRejectedError, "external"),
