@@ -161,6 +161,8 @@ class FrontServer:
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=5,
+                # Agents keep their connections; closing under a request would cost them a retry.
+                timeout_keep_alive=75,
             )
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -110,10 +110,11 @@ def parse_map(text: str) -> list[tuple[str, str]]:
 def parse_map_value(text: str, key: str) -> str | None:
     """`get map NAME KEY`: the first entry whose key is exactly `key`, not a mere match of it."""
     # Nothing is escaped in this answer, so the value is what lies between the known parts.
-    found = re.compile(rf'.*\bfound=yes\b.*?, key="{re.escape(key)}", value="(.*)", type="\w+"')
+    before = f', key="{key}", value="'
     for line in text.split("\n"):
-        if match := found.fullmatch(line):
-            return match[1]
+        start, end = line.find(before), line.rfind('", type="')
+        if 0 <= start < end and "found=yes" in line[:start]:
+            return line[start + len(before) : end]
     return None
 
 
