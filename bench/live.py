@@ -6,7 +6,7 @@ import contextlib
 import select
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -98,7 +98,7 @@ class Turn:
         self._trim()
         routes = self._additions.take(max(1, int(seconds * self._options.rate)), self._profiles)
         self.system.prepare(routes)
-        with contextlib.closing(Client(self.system.port)) as client:
+        with self._client(self.mix) as client:
             end = time.perf_counter() + seconds
             for route in routes:
                 begun = time.perf_counter()
@@ -111,7 +111,7 @@ class Turn:
         """Publish routes of profiles that nobody has used before."""
         routes = [self._additions.new_profile() for _ in range(number)]
         self.system.prepare(routes)
-        with contextlib.closing(Client(self.system.port)) as client:
+        with self._client(self.new) as client:
             for route in routes:
                 self._sample(client, route, self.new)
 
@@ -120,6 +120,14 @@ class Turn:
         self.system.remove(list(self._added))
         self._added.clear()
 
+    @contextlib.contextmanager
+    def _client(self, into: Live) -> Iterator[Client]:
+        client = Client(self.system.port)
+        with contextlib.closing(client), self.system.watch() as watch:
+            yield client
+        if watch is not None:
+            into.reload_ms += [round(seconds * 1000, 1) for seconds in watch.durations]
+
     def _trim(self) -> None:
         surplus = [self._added.popleft() for _ in range(len(self._added) - self._most)]
         if surplus:
@@ -127,7 +135,11 @@ class Turn:
 
     def _sample(self, client: Client, route: Route, into: Live) -> None:
         before = self.system.reload_state(), self.system.reloading()
-        sample = client.time(self.system, route, self._options.patience)
+        try:
+            sample = client.time(self.system, route, self._options.patience)
+        except HarnessError as error:
+            say(f"  {self.system.name}: {route.name} is lost: {error}")
+            sample = Sample(None, None)
         after = self.system.reload_state()
         self._added.append(route)
         if sample.live is None:
@@ -135,7 +147,6 @@ class Turn:
             return
         if before[1] or before[0] != after:
             into.inside.append(len(into.live_ms))
-        into.reloads += before[0] != after
         into.live_ms.append(round(sample.live * 1000, 3))
         if sample.answer is not None:
             into.answer_ms.append(round(sample.answer * 1000, 3))
@@ -181,5 +192,5 @@ def _told(live: Live) -> str:
         return "no sample"
     return (
         f"{len(live.live_ms)} samples, p50 {percentile(live.live_ms, 0.5):.2f} ms, "
-        f"p99 {percentile(live.live_ms, 0.99):.2f} ms, {live.reloads} reloads"
+        f"p99 {percentile(live.live_ms, 0.99):.2f} ms, {len(live.reload_ms)} reloads"
     )

@@ -34,8 +34,9 @@ class Live(msgspec.Struct):
     live_ms: list[float] = []
     answer_ms: list[float] = []
     inside: list[int] = []
-    reloads: int = 0
-    # Gave up on, after this many seconds each.
+    # How long the reloads took that ended meanwhile.
+    reload_ms: list[float] = []
+    # Refused, or given up on after this many seconds each.
     lost: int = 0
     limit_s: float = 0.0
 

@@ -83,13 +83,21 @@ def reloads(results: Results) -> str:
         outside, inside = (summary(part) for part in split(each.live_ms, each.inside))
         if each.kind == "mix":
             name = f"{each.system}, {each.size:,} routes"
-            rows.append([name, *_quantiles(outside), *_quantiles(inside), str(each.reloads)])
+            rows.append([name, *_quantiles(outside), *_quantiles(inside), *_reloads(each)])
         else:
             name = f"{each.system}, {each.size:,} routes, new profile"
             found = _quantiles(summary(each.live_ms))
-            rows.append([name, *[_MISSING] * 3, *found, str(each.reloads)])
-    head = ("", "outside p50 ms", "p99", "samples", "inside p50 ms", "p99", "samples", "reloads")
-    return table(head, rows)
+            rows.append([name, *[_MISSING] * 3, *found, *_reloads(each)])
+    outside_head = ("outside p50 ms", "p99", "samples")
+    inside_head = ("inside p50 ms", "p99", "samples")
+    return table(("", *outside_head, *inside_head, "reloads", "p50 ms", "longest"), rows)
+
+
+def _reloads(each: Live) -> list[str]:
+    """How many there were, and how long they took."""
+    found = summary(each.reload_ms)
+    times = [_MISSING] * 2 if found is None else [number(found.p50), number(max(each.reload_ms))]
+    return [str(len(each.reload_ms)), *times]
 
 
 def steps(results: Results) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from bench.mix import Route
+from bench.reloads import ReloadWatch
 from bench.wire import Connection, Reply, request
 from harness.errors import HarnessError, UnavailableError
 from harness.polling import until
@@ -93,6 +95,10 @@ class System(Protocol):
         """Whether a reload is under way."""
         ...
 
+    def watch(self) -> AbstractContextManager[ReloadWatch | None]:
+        """Within it, reloads are timed."""
+        ...
+
     def processes(self) -> dict[str, tuple[int, ...]]:
         """The process ids of its parts, by what the part is called."""
         ...
@@ -113,6 +119,9 @@ class Without:
 
     def reloading(self) -> bool:
         return False
+
+    def watch(self) -> AbstractContextManager[ReloadWatch | None]:
+        return nullcontext()
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from bench.haproxies import version_of
 from bench.mix import Route
 from bench.preload import Preloader
+from bench.reloads import ReloadWatch
 from bench.systems.base import Addition, Place, Waiting, require_success
 from bench.wire import Connection, request
 from harness.errors import HarnessError
@@ -101,7 +104,10 @@ class Ours:
 
     def remove(self, routes: Sequence[Route]) -> None:
         for route in routes:
-            require_success(self._api.ask(self.removing(route)))
+            reply = self._api.ask(self.removing(route))
+            # One that was refused isn't there.
+            if reply.status != 404:
+                require_success(reply)
 
     # --- reloads, as they show from outside ---
 
@@ -113,8 +119,15 @@ class Ours:
 
     def reloading(self) -> bool:
         """Whether there is a newer generation on disk than the one that HAProxy runs."""
+        runs = self._runs()
+        return runs is None or self._newest() > runs
+
+    def watch(self) -> AbstractContextManager[ReloadWatch | None]:
+        return ReloadWatch(self._newest, self._runs)
+
+    def _runs(self) -> str | None:
         runs = _RUNS.search(self._info())
-        return runs is None or self._newest() > runs[1]
+        return runs and runs[1]
 
     def _info(self) -> str:
         """What the worker says of itself; nothing while it hands over to the next one."""
@@ -125,7 +138,8 @@ class Ours:
 
     def _newest(self) -> str:
         directory = self.front.config_dir / "generations"
-        return max((path.name[:6] for path in directory.iterdir()), default="")
+        # A draft has its number too. `listdir`, since this is asked all the time.
+        return max((name[:6] for name in os.listdir(directory)), default="")  # noqa: PTH208
 
     # --- processes ---
 

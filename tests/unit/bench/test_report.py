@@ -23,10 +23,17 @@ def some_results() -> Results:
     return Results(
         MACHINE,
         live=[
-            Live("ours:2.8", 10, live_ms=[1.0, 2.0, 90.0], answer_ms=[1.0], inside=[2], reloads=1),
+            Live(
+                "ours:2.8",
+                10,
+                live_ms=[1.0, 2.0, 90.0],
+                answer_ms=[1.0],
+                inside=[2],
+                reload_ms=[80.0],
+            ),
             Live("ours:3.4", 10, live_ms=[4.0]),
             Live("caddy", 10, live_ms=[40.0], lost=3),
-            Live("ours:2.8", 10, kind="new profile", live_ms=[300.0], inside=[0], reloads=1),
+            Live("ours:2.8", 10, kind="new profile", live_ms=[300.0], inside=[0]),
         ],
         throughput=[Throughput("ours:2.8", 0, "bulk", 32, 100, 1, 7, 2.0, 1.0, 9.0, 2.5, 4)],
         datapath=[
@@ -52,7 +59,7 @@ def test_others_are_compared_with_the_slowest_of_ours_outside_reloads() -> None:
 def test_samples_that_met_a_reload_are_told_apart() -> None:
     table = tables.reloads(some_results())
 
-    assert row(table, "ours:2.8, 10 routes")[3:] == ["90.0", "90.0", "1", "1"]
+    assert row(table, "ours:2.8, 10 routes")[3:] == ["90.0", "90.0", "1", "1", "80.0", "80.0"]
     assert row(table, "ours:2.8, 10 routes, new profile")[3:6] == ["300", "300", "1"]
     assert "caddy" not in table
 
