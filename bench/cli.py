@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -120,6 +121,8 @@ def chosen(name: str, given: dict[str, Any], *, quick: bool) -> Options:
 
 
 def _measure(series: dict[str, Runner], options: dict[str, Options], out: Path) -> None:
+    # So that every child is ended then, too.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     for name, runner in series.items():
         results = load(out)
         results.machine = machine()

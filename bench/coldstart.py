@@ -12,6 +12,7 @@ import httpx
 from bench import haproxies
 from bench.fleet import Fleet, Options, say
 from bench.mix import Route
+from bench.processes import children, usage
 from bench.results import ColdStart, Results
 from bench.systems.base import Place, unserved
 from bench.systems.ours import Ours
@@ -80,6 +81,7 @@ def _started(
     try:
         first = _until_served(system.port, sample, child, one=True) - begun
         sampled = _until_served(system.port, sample, child, one=False) - begun
+        used = usage((child.pid, *children(child.pid)))
         return ColdStart(
             system=system.name,
             size=len(routes),
@@ -87,6 +89,7 @@ def _started(
             first_s=round(first, 3),
             sampled_s=round(sampled, 3),
             unserved=len(unserved(system.port, routes)),
+            cpu_s=round(used.cpu_s, 2),
             https=not sample or _by_https(system.front.https_port, sample[-1], ca),
         )
     finally:

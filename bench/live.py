@@ -140,6 +140,8 @@ class Turn:
         except HarnessError as error:
             say(f"  {self.system.name}: {route.name} is lost: {error}")
             sample = Sample(None, None)
+            # An answer may still be on its way.
+            client.close()
         after = self.system.reload_state()
         self._added.append(route)
         if sample.live is None:

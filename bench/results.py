@@ -100,6 +100,8 @@ class ColdStart(msgspec.Struct):
     # Asked one after another, once the sample was served.
     unserved: int
     https: bool
+    # What HAProxy had used by then: on a busy machine it says more than the time.
+    cpu_s: float
 
 
 class DataPath(msgspec.Struct):

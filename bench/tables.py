@@ -187,13 +187,22 @@ def coldstart(results: Results) -> str:
             f"{each.system}, {each.size:,} routes",
             number(each.first_s),
             number(each.sampled_s),
+            number(each.cpu_s),
             f"{each.sampled:,}",
             f"{each.unserved:,}",
             "yes" if each.https else "no",
         ]
         for each in results.coldstart
     ]
-    head = ("", "s to the first 200", "s to all sampled", "sampled", "not served", "HTTPS works")
+    head = (
+        "",
+        "s to the first 200",
+        "s to all sampled",
+        "CPU s",
+        "sampled",
+        "not served",
+        "HTTPS works",
+    )
     return table(head, rows)
 
 
