@@ -6,21 +6,22 @@ taken off. Only routes of the most frequent profile are added, few enough that n
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from bench.fleet import Fleet, Options, say
-from bench.live import Client
-from bench.mix import Additions
+from bench.mix import Additions, Route
 from bench.processes import Usage, memory, usage
 from bench.results import Cost, Results
-from bench.systems.base import System
-from bench.wire import ClosedError
+from bench.systems.base import System, is_served
+from bench.wire import ClosedError, Connection
 from harness.errors import HarnessError
 
 # The pool's low water mark is beyond it at every size.
 _ROUTES = 40
 # Disk follows a moment after the answer, and statuses a second after.
 _AFTERWARDS = 2.0
+_PAUSE = 0.05
 
 
 def run(results: Results, options: Options) -> dict[str, str]:
@@ -46,12 +47,10 @@ def _cost(system: System, size: int, fleet: Fleet, options: Options) -> list[Cos
 
     routes = Additions(fleet.origin.ports, prefix=f"c{size}x").take(_ROUTES, (0,))
     system.prepare(routes)
-    client = Client(system.port)
     state, begun, start = system.reload_state(), _look(system), time.perf_counter()
     added = 0
     for route in routes:
-        sample = client.time(system, route, options.patience)
-        added += sample.live is not None
+        added += _publish(system, route, options.patience)
         time.sleep(
             max(0.0, start + (seconds - _AFTERWARDS) * added / _ROUTES - time.perf_counter())
         )
@@ -60,7 +59,6 @@ def _cost(system: System, size: int, fleet: Fleet, options: Options) -> list[Cos
     time.sleep(_AFTERWARDS)
     busy, passed = _since(system, begun), time.perf_counter() - start
     reloads = int(system.reload_state() != state)
-    client.close()
     found = [
         _part(system, size, part, added, busy[part], idle.get(part, Usage()), passed, seconds)
         for part in busy
@@ -73,6 +71,18 @@ def _cost(system: System, size: int, fleet: Fleet, options: Options) -> list[Cos
         )
     system.remove(routes[: max(1, added)])
     return found
+
+
+def _publish(system: System, route: Route, limit: float) -> bool:
+    """Publish a route and wait until it is served, with few polls: they cost the proxy CPU too."""
+    end = time.perf_counter() + limit
+    system.begin(route).finish()
+    with contextlib.closing(Connection(system.port)) as connection:
+        while not is_served(connection, route):
+            if time.perf_counter() > end:
+                return False
+            time.sleep(_PAUSE)
+    return True
 
 
 def _look(system: System) -> dict[str, Usage]:
