@@ -68,7 +68,9 @@ def live(results: Results) -> str:
 
 
 def _answers(each: Live) -> Summary | None:
-    return summary(each.answer_ms)
+    """Of those outside reload windows, if each sample has an answer."""
+    paired = len(each.answer_ms) == len(each.live_ms)
+    return summary(split(each.answer_ms, each.inside)[0] if paired else each.answer_ms)
 
 
 def _times(found: Summary | None, slowest: float) -> str:
