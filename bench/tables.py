@@ -104,17 +104,25 @@ def _reloads(each: Live) -> list[str]:
 
 def steps(results: Results) -> str:
     """Milliseconds and share of each step."""
-    rows = []
-    for each in results.steps:
-        for step, milliseconds in each.steps.items():
-            share = ratio(milliseconds * 100, each.total_ms) or 0.0
-            name = f"{each.system}, {each.size:,} routes: {step}"
-            rows.append([name, number(milliseconds), f"{share:.0f} %"])
-        name = f"{each.system}, {each.size:,} routes: all, {each.requests} requests"
-        rows.append([name, number(each.total_ms), "100 %"])
+    names = list(dict.fromkeys(step for each in results.steps for step in each.steps))
+    rows = [
+        [
+            f"{each.system}, {each.size:,} routes",
+            *(_share(each.steps.get(step), each.total_ms) for step in names),
+            number(each.total_ms),
+            str(each.requests),
+        ]
+        for each in results.steps
+    ]
     missing = sorted({step for each in results.steps for step in each.missing})
     note = f"\n\nNot found in the source any more: {', '.join(missing)}." if missing else ""
-    return table(("", "ms", "share"), rows) + note
+    return table(("", *names, "all ms", "requests"), rows) + note
+
+
+def _share(milliseconds: float | None, total: float) -> str:
+    if milliseconds is None:
+        return _MISSING
+    return f"{number(milliseconds)} ({(ratio(milliseconds * 100, total) or 0.0):.0f} %)"
 
 
 def throughput(results: Results) -> str:

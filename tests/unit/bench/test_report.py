@@ -81,7 +81,7 @@ def test_steps_that_were_not_found_are_named() -> None:
     steps = Steps("ours:2.8", 0, 5, 10.0, {"commit": 4.0}, missing=["hear"])
     text = tables.steps(Results(MACHINE, steps=[steps]))
 
-    assert row(text, "ours:2.8, 0 routes: commit") == ["4.00", "40 %"]
+    assert row(text, "ours:2.8, 0 routes") == ["4.00 (40 %)", "10.0", "5"]
     assert "hear" in text
 
 
