@@ -29,13 +29,20 @@ nox.options.sessions = ["lint", "types", "imports", "unit", "e2e", "docs", "buil
 nox.options.reuse_existing_virtualenvs = True
 
 
-def install(session: nox.Session, *, demo: bool = False) -> None:
-    """The project and its development tools, at the versions of `constraints.txt`."""
+def install(session: nox.Session, *, demo: bool = False, bench: bool = False) -> None:
+    """The project and its development tools, at the versions of `constraints.txt`.
+
+    In `.venv` all is there already but what is measured against: it is large, and tests need none.
+    """
+    pinned = ("-c", str(CONSTRAINTS))
+    peers = nox.project.dependency_groups(PYPROJECT, "bench") if bench else ()
     if isinstance(session.virtualenv, PassthroughEnv):
+        if peers:
+            session.run("python", "-m", "pip", "install", "--quiet", *pinned, *peers)
         return
-    project = ".[demo]" if demo else ".[mongodb]"
+    project = ".[demo]" if demo else ".[embedded]" if bench else ".[mongodb]"
     tools = nox.project.dependency_groups(PYPROJECT, "dev")
-    session.install("-c", str(CONSTRAINTS), "-e", project, *tools)
+    session.install(*pinned, "-e", project, *tools, *peers)
 
 
 def pytest(session: nox.Session, report: str, *arguments: str) -> None:
@@ -105,6 +112,16 @@ def versions(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure beside other proxies, for hours; `-- --quick` or one series takes minutes."""
+    install(session, bench=True)
+    arguments = session.posargs
+    if not arguments or arguments[0].startswith("-"):
+        arguments = ["all", *arguments]
+    session.run("python", "-m", "bench", *arguments)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documents say what is so: commands, settings, links, the map of the packages."""
     install(session)
@@ -160,7 +177,7 @@ def constraints(session: nox.Session) -> None:
     uv = shutil.which("uv") or session.error("install uv first")
     session.run(
         *(uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"),
-        *("--all-extras", "--group", "install", "--group", "dev"),
+        *("--all-extras", "--group", "install", "--group", "dev", "--group", "bench"),
         *("--no-header", "--no-annotate", "--output-file", str(CONSTRAINTS)),
         *(*session.posargs, "pyproject.toml"),
         external=True,

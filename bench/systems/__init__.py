@@ -1,0 +1,1 @@
+"""What is compared: this product, HAProxy's Runtime API alone, and other proxies."""
