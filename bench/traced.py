@@ -30,12 +30,18 @@ STEPS: dict[str, tuple[str, ...]] = {
     "hear!": ("frontserver.reconcile.reconciler:Reconciler._hear",),
     "compile!": ("frontserver.reconcile.desired:DesiredState.recompile",),
     "plan!": ("frontserver.reconcile.reconciler:diff", "frontserver.reconcile.reconciler:plan"),
-    "CLI!": ("frontserver.backends.file.performer:Performer.perform",),
-    "read-back!": ("frontserver.backends.file.performer:Performer._verify",),
+    "CLI!": (
+        "frontserver.backends.file.performer:Performer._say",
+        "frontserver.backends.file.performer:Performer._remove",
+    ),
+    "read-back!": ("frontserver.backends.file.performer:Performer._unlike",),
     "note for disk!": ("frontserver.backends.file.backend:FileBackend.persist",),
     "answer!": ("frontserver.api.routes:_stored",),
     # Not part of a request, but beside it in the same process.
-    "drift check!": ("frontserver.reconcile.reconciler:Reconciler._observe",),
+    "drift check!": (
+        "frontserver.reconcile.reconciler:Reconciler._observe",
+        "frontserver.reconcile.drift:DriftLook.look",
+    ),
 }
 
 _calls: list[tuple[str, float, float, float]] = []
