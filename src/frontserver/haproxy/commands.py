@@ -5,7 +5,7 @@ Source: HAProxy management guide, section 9.3 "Unix Socket commands".
 
 from __future__ import annotations
 
-import unicodedata
+import re
 
 import msgspec
 
@@ -13,6 +13,10 @@ from frontserver.errors import CommandRefusedError
 
 # A command, or a command and its payload (lines without a blank one between them).
 Command = str | tuple[str, str]
+
+# The characters of Unicode's category Cc.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SPECIAL = re.compile(r"[ ;#\\\"']")
 
 # These change the conversation itself, and with it how answers are told apart.
 _CONVERSATION = frozenset({"prompt", "quit", "exit", "user", "operator"})
@@ -39,7 +43,7 @@ def encode(command: Command) -> Encoded:
 
 def word(text: str) -> str:
     """`text` as one argument of a command: spaces, `;`, `#`, quotes and `\\` are escaped."""
-    return "".join(f"\\{c}" if c in " ;#\\\"'" else c for c in text)
+    return _SPECIAL.sub(r"\\\g<0>", text)
 
 
 def as_payload(text: str) -> str:
@@ -55,8 +59,8 @@ def _check_text(text: str) -> None:
         raise _refused(text, "it is empty or starts or ends with a space")
     if first in _CONVERSATION or first[0] in "@#":
         raise _refused(text, f"{first!r} is not for callers")
-    if control := next((c for c in text if unicodedata.category(c) == "Cc"), None):
-        raise _refused(text, f"it holds the control character {control!r}")
+    if control := _CONTROL.search(text):
+        raise _refused(text, f"it holds the control character {control[0]!r}")
     if _unescaped_semicolon(text):
         raise _refused(text, "it holds an unescaped ';'")
     if last.startswith("<<") or last.endswith("<<"):
@@ -64,6 +68,8 @@ def _check_text(text: str) -> None:
 
 
 def _unescaped_semicolon(text: str) -> bool:
+    if ";" not in text and not text.endswith("\\"):
+        return False
     escaped = False
     for character in text:
         if character == ";" and not escaped:
@@ -78,7 +84,7 @@ def _payload_lines(text: str, payload: str) -> list[str]:
     for line in lines:
         if not line.strip():
             raise _refused(text, "its payload holds a blank line, which would end it")
-        if any(c != "\t" and unicodedata.category(c) == "Cc" for c in line):
+        if _CONTROL.search(line.replace("\t", "")):
             raise _refused(text, "its payload holds a control character")
     return lines
 

@@ -62,7 +62,7 @@ class Timing(msgspec.Struct, frozen=True):
     """
 
     drift: float = 10.0
-    least_drift: float = 0.1
+    least_drift: float = 0.2
     names: float = 15.0
     refused: float = 300.0
     sweep: float = 0.5

@@ -64,7 +64,7 @@ POINTS: dict[str, tuple[str, str | None, str | None, str]] = {
         "    tcp-request connection reject if { src 192.0.2.0/24 }",
     ),
     "http_frontend": (
-        FRONTENDS, "redirect code 301", "use_backend %[var(txn.host)",
+        FRONTENDS, "redirect code 301", "use_backend %[var(txn.backend)",
         "    http-request cache-use own_cache\n    http-response cache-store own_cache",
     ),
     "http_frontend_last": (
@@ -76,7 +76,7 @@ POINTS: dict[str, tuple[str, str | None, str | None, str]] = {
         "    http-request deny if { path_beg /.git }",
     ),
     "https_frontend": (
-        FRONTENDS, "sub ,plain-only,", "use_backend %[var(txn.host)",
+        FRONTENDS, "Retry-After", "use_backend %[var(txn.backend)",
         "    http-request auth if { path /admin } !{ http_auth(own_users) }",
     ),
     "https_frontend_last": (

@@ -23,7 +23,7 @@ from frontserver.model.status import RouteState, RouteStatus
 from frontserver.model.targets import HostPort, TargetPolicy
 from frontserver.pki.authority import CertificateAuthority
 from frontserver.planning.compile import STANDARD_PROFILES
-from frontserver.planning.compiled import Profile
+from frontserver.planning.compiled import Extension, Profile
 from frontserver.security.principals import OPERATOR
 from frontserver.services.admission import special_options
 from frontserver.services.routes import Published, RouteService
@@ -355,7 +355,9 @@ async def test_a_stored_route_that_doesnt_decode_counts_as_no_kind(
 def test_every_field_of_a_profile_has_the_option_it_comes_from() -> None:
     """So that a refusal can name what makes a route special."""
     ordinary = {"mode", "check"}
-    made = Profile("http", "uri", "C", 1, 2, "http", "200", 3, True, ("a",), ("b",), ("c",), ("d",))
+    edits = ("a",), ("b",), ("c",), ("d",)
+    gold = Extension("gold", version="1")
+    made = Profile("http", "uri", "C", 1, 2, "http", "200", 3, True, *edits, extension=gold)
     assert len(special_options(made)) == len(Profile.__struct_fields__) - len(ordinary)
     for standard in STANDARD_PROFILES:
         assert special_options(standard) == ()
