@@ -53,7 +53,7 @@ from frontserver.rendering.render import GLOBAL, PROFILES, Renderer
 
 logger = logging.getLogger(__name__)
 
-_FLUSH_DELAY = 0.1
+_FLUSH_DELAY = 0.25
 _FLUSH_RETRY = 1.0
 _NEW_WORKER_SECONDS = 5.0
 _WATCH_SECONDS = 1.0
