@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
+import msgspec
 import pytest
 
-from frontserver.backends.file import mirror as mirror_module
+from frontserver.backends.file import durable
 from frontserver.backends.file.backend import FileBackend
+from frontserver.backends.file.ondisk import read_current
 from frontserver.backends.file.tree import Tree
 from frontserver.backends.port import State
+from frontserver.errors import ProxyUnavailableError, StorageError
+from frontserver.haproxy.commands import Command
+from frontserver.haproxy.external import ExternalHaproxy
+from frontserver.haproxy.reads import Info
 from frontserver.model.routes import (
     CookieName,
     HeaderEdits,
     HeaderName,
     HeaderValue,
-    OriginTls,
-    Route,
+    RouteKey,
 )
 from frontserver.planning.compiled import HOSTS, VALUES, CompiledConfig
 from frontserver.planning.diff import diff
 from frontserver.planning.plan import lay_out, plan
+from frontserver.planning.running import Running, adopt
+from frontserver.reconcile.applied import Applied
+from frontserver.reconcile.drift import DriftLook
 from tests.unit.backends.conftest import Site
 from tests.unit.backends.fileworld import (
     REFILL,
@@ -31,6 +41,7 @@ from tests.unit.backends.fileworld import (
     generations,
     shop,
     text_of,
+    until,
 )
 from tests.unit.backends.test_contract import Driver
 from tests.unit.backends.test_file_drafts import Reload
@@ -201,14 +212,13 @@ async def test_an_extra_slot_that_came_to_nothing_can_be_swept(site: Site, drive
     planned = plan(diff(driver.state.config, target), driver.state.layout, backend.growing)
     assert not planned.reasons
 
-    async def refusing(command: object) -> None:
-        raise AssertionError
-
     said = backend._runtime.run
 
-    async def run(commands):  # type: ignore[no-untyped-def]
-        answers = await said([c if "add server" not in str(c) else "add server nonsense" for c in commands])
-        return answers
+    async def run(commands: Sequence[Command]) -> list[str]:
+        spoilt = ["add server" in str(command) for command in commands]
+        return await said(
+            ["add server nonsense" if bad else c for c, bad in zip(commands, spoilt, strict=True)]
+        )
 
     backend._runtime.run = run  # type: ignore[method-assign]
     failed = await backend.apply(planned.steps)
@@ -219,3 +229,162 @@ async def test_an_extra_slot_that_came_to_nothing_can_be_swept(site: Site, drive
     assert layout.is_extra(extra)
 
     assert await backend.idle((extra,)) == {extra}
+
+
+async def test_a_reload_of_ours_is_no_news_of_an_external_haproxy(site: Site) -> None:
+    """It would be looked at whole after each, and the next reload given up meanwhile."""
+    async with driving(site) as first:
+        await first.seen()
+    backend = site.backend()
+    await backend._process.close()
+    external = ExternalHaproxy(
+        runtime_socket=site.runtime_socket, master_socket=site.master_socket, every=0.05
+    )
+    backend._process = external
+    driver = Driver(backend, site.frontends)
+    changes: list[int] = []
+    backend.on_change(lambda: changes.append(1))
+    await driver.start()
+    await driver.seen()
+    changes.clear()
+    await backend.reload(
+        State(driver.state.config, lay_out(driver.state.layout, (), POLICY)), REFILL
+    )
+    worker = (await backend._runtime.info()).pid
+    await until(lambda: external.pid == worker, "the watch saw the new worker")
+    assert changes == []
+    await backend.close()
+
+
+async def test_a_disk_that_is_full_is_not_filled_further(
+    site: Site, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try would leave its half behind, under a new name."""
+    await driver.to(http(), mongo())
+    had = generations(site)
+    write = durable.write
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name == "hosts.map":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(durable, "write", full)
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            await Reload(driver).prepare()
+    assert generations(site) == had
+
+
+@pytest.fixture
+async def grown(site: Site) -> AsyncIterator[tuple[Driver, RouteKey]]:
+    """With a route on a backend that was made at run time (3.4)."""
+    async with driving(site) as driver:
+        await driver.seen()
+        backend = file_backend(driver)
+        if backend._capabilities is None or not backend._capabilities.dynamic_backends:
+            pytest.skip("this HAProxy makes no backends at run time (3.4 does)")
+        first, second = (shop(1, name, sticky=CookieName("C")) for name in ("first", "second"))
+        await driver.to(first)
+        target = driver.state.config.with_routes(compiled(first, second))
+        planned = plan(diff(driver.state.config, target), driver.state.layout, backend.growing)
+        assert not planned.reasons
+        assert await backend.apply(planned.steps) == {}
+        driver.state = State(target, planned.layout)
+        await backend.persist(driver.state, planned.steps)
+        await backend._mirror.flush()
+        yield driver, second.key
+
+
+async def test_what_is_on_disk_includes_extra_slots(
+    site: Site, grown: tuple[Driver, RouteKey]
+) -> None:
+    """`frontserver` compares it with what runs."""
+    driver, key = grown
+    slot = driver.state.layout.slots[key]
+    assert read_current(site.generations).running.servers.get(slot)
+
+
+async def test_a_haproxy_that_makes_no_backends_keeps_the_extra_ones_it_loaded(
+    site: Site, grown: tuple[Driver, RouteKey]
+) -> None:
+    """An older HAProxy was installed: on disk they are backends like any other."""
+    driver, key = grown
+    backend = file_backend(driver)
+    assert backend._capabilities is not None
+    backend._capabilities = msgspec.structs.replace(backend._capabilities, dynamic_backends=False)
+    found = adopt(driver.state.config, await driver.seen(), None)
+    assert key in found.layout.slots
+    assert not found.strays
+
+
+async def test_what_was_removed_while_haproxy_was_unknown_does_not_come_back(
+    site: Site, driver: Driver
+) -> None:
+    """Disk says what ran before; the reload that replaces the unknown must not start from that."""
+    await driver.to(http("gone"), http("kept"))
+    applied = Applied(driver.backend, POLICY, driver.state.config)
+    wanted = CompiledConfig(driver.state.config.frontends).with_routes(compiled(http("kept")))
+    nothing = Running(frontends=None, pools={}, servers={}, maps={})
+    await applied.adopted(adopt(wanted, nothing, driver.state.layout), known=False)
+    changes = diff(applied.config, wanted)
+    preparation = await applied.prepare(wanted, changes.routes, REFILL)
+    await applied.load(preparation, preparation.changes)
+
+    driver.state = applied.state
+    assert "gone" not in text_of(site, HOSTS)
+    await driver.assert_in_step()
+
+
+async def test_a_duplicate_that_looks_complain_of_is_mended(site: Site, driver: Driver) -> None:
+    """Somebody's, or of a crash between two lines of a map. Else each look asks for everything."""
+    route = http("shop")
+    await driver.to(route)
+    applied = Applied(driver.backend, POLICY, driver.state.config)
+    await applied.adopted(adopt(driver.state.config, await driver.seen(), None), known=True)
+    look = DriftLook(driver.backend, applied)
+    assert (await look.look()).as_expected
+    slot = driver.state.layout.slots[route.key]
+    runtime = file_backend(driver)._runtime
+    await runtime.run([(f"add map {HOSTS}", f"{route.domain} {slot}")])
+    assert len(await runtime.map_entries(HOSTS)) == 2
+    assert not (await look.look()).as_expected
+
+    # As the reconciler does then.
+    found = adopt(driver.state.config, await driver.seen(), applied.layout)
+    await applied.clear(found.strays)
+    changes = diff(found.config, driver.state.config)
+    await applied.take(plan(changes, applied.layout))
+    assert (await look.look()).as_expected
+
+
+async def test_a_reload_whose_end_nobody_saw_keeps_its_configuration(
+    site: Site, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HAProxy may come to run it a moment later, and must be recognised then."""
+    await driver.to(http())
+    backend = file_backend(driver)
+    reload = Reload(driver)
+    prepared = await reload.prepare()
+    answer = backend._runtime.info
+    silent = False
+
+    async def hand_over(generation: Path) -> None:
+        nonlocal silent
+        await backend._master.reload()
+        await backend._runtime.close()
+        silent = True
+        raise ProxyUnavailableError("HAProxy didn't answer within 5 s")
+
+    async def info() -> Info:
+        if silent:
+            raise ProxyUnavailableError("HAProxy didn't answer")
+        return await answer()
+
+    monkeypatch.setattr(backend, "_hand_over", hand_over)
+    monkeypatch.setattr(backend._runtime, "info", info)
+    with pytest.raises(ProxyUnavailableError):
+        await reload.load(prepared)
+    silent = False
+
+    assert (await driver.seen()).frontends is not None, "it is recognised"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import pytest
 
-from frontserver.backends.port import Look
-from frontserver.errors import StorageError
-from frontserver.model.routes import CookieName
+from frontserver.backends.port import Look, Prepared, State
+from frontserver.errors import ConfigRejectedError, ProxyError, StorageError
+from frontserver.model.routes import CookieName, RouteKey
 from frontserver.model.status import RouteState
-from frontserver.planning.actions import PutBackend
+from frontserver.planning.actions import PutBackend, PutCertificate, PutServer
+from frontserver.planning.compiled import HTTPS_CERTIFICATE, Certificate
 from frontserver.planning.layout import PoolPolicy
 from frontserver.planning.running import Running
-from tests.unit.planning.routes import POLICY, http
+from tests.unit.planning.routes import FRONTENDS, POLICY, http
 from tests.unit.reconcile.world import QUICK, World, until
 
 ACTIVE, PENDING, FAILED = RouteState.ACTIVE, RouteState.PENDING, RouteState.FAILED
@@ -106,7 +109,9 @@ async def test_a_reload_of_what_is_not_recognised_gets_time_to_be_prepared() -> 
         await reload(*args, **named)
         known = True
 
-    backend.observe, backend.look, backend.reload = unknown, foreign, loaded  # type: ignore
+    backend.observe = unknown  # type: ignore[method-assign]
+    backend.look = foreign  # type: ignore[method-assign]
+    backend.reload = loaded  # type: ignore[method-assign]
     prepare = backend.prepare
 
     async def slow(*args: Any, **named: Any) -> Any:
@@ -117,3 +122,101 @@ async def test_a_reload_of_what_is_not_recognised_gets_time_to_be_prepared() -> 
     async with world.running() as reconciler:
         reconciler._process_changed()
         await until(lambda: known, 2)
+
+
+async def test_an_extra_slot_that_came_to_nothing_does_not_hold_up_everything() -> None:
+    """HAProxy has no such backend any more, and says so whenever it is asked about it (3.4)."""
+    refused = True
+    world = World(
+        refuses=lambda x: (
+            "no" if refused and isinstance(x, PutServer) and ".1" in x.backend else None
+        )
+    )
+    first, second = http("first", sticky=STICKY), http("second", sticky=STICKY)
+    await world.publish(first)
+    (slot,) = set(world.maps("maps/hosts.map").values())
+    world.backend.growing = frozenset({slot.partition(".")[0]})
+    idle = world.backend.idle
+
+    async def idle_as_haproxy(backends: Sequence[str]) -> frozenset[str]:
+        assert world.backend.running is not None
+        if not world.backend.running.servers.keys() >= set(backends):
+            raise ProxyError("the answer to 'show stat' can't be read: 'No such proxy.'")
+        return await idle(backends)
+
+    world.backend.idle = idle_as_haproxy  # type: ignore[method-assign]
+    async with world.running() as reconciler:
+        await reconciler.settle(second.key, world.source.put(second), 0.1)
+        refused = False
+        third = http("third", sticky=CookieName("D"))
+        reconciler.wake()
+        status = await reconciler.settle(third.key, world.source.put(third), 1)
+        assert status.state == ACTIVE
+        await until(lambda: reconciler.proxy_status().in_step, 1)
+
+
+async def test_a_certificate_is_served_though_other_frontends_are_refused() -> None:
+    """It may be about to expire, and what is wrong with the frontends may last."""
+    world = World()
+    await world.publish(http("plain"))
+    prepare = world.backend.prepare
+
+    async def particular(state: State, changed: Collection[RouteKey] | None = None) -> Prepared:
+        if state.config.frontends.templates == "bad":
+            raise ConfigRejectedError("unknown keyword")
+        return await prepare(state, changed)
+
+    world.backend.prepare = particular  # type: ignore[method-assign]
+    certificate = Certificate(HTTPS_CERTIFICATE, "old")
+    world.certificates = (certificate,)
+    await world.reconciler.step()
+    world.reconciler.reframe(msgspec.structs.replace(FRONTENDS, templates="bad"))
+    with pytest.raises(ConfigRejectedError):
+        await world.reconciler.step()
+    renewed = msgspec.structs.replace(certificate, pem="new")
+    world.certificates = (renewed,)
+    with contextlib.suppress(ConfigRejectedError):
+        await world.reconciler.step()
+
+    assert PutCertificate(renewed) in world.backend.performed
+
+
+async def test_a_removal_keeps_its_revision() -> None:
+    """A reload that was to bring the route in ends later, and looks at it once more."""
+    world = World()
+    await world.publish(http("plain"))
+    route = http("rare", sticky=STICKY)
+    world.backend.preparing = asyncio.Event()
+    world.source.put(route)
+    await world.reconciler._round()
+    revision = world.source.remove(route)
+    await world.reconciler._round()
+    assert (await world.reconciler.settle(route.key, revision, 0)).state == ACTIVE
+    world.backend.preparing.set()
+    await world.reconciler.step()
+
+    assert (await world.reconciler.settle(route.key, revision, 0)).state == ACTIVE
+
+
+async def test_a_removal_is_not_done_while_nobody_knows_what_runs() -> None:
+    """A HAProxy whose configuration isn't here may well serve the route still."""
+    world = World()
+    route = http("plain")
+    await world.publish(route, http("other"))
+    world.backend.preparing = asyncio.Event()
+    observe = world.backend.observe
+
+    async def unknown() -> Running:
+        return Running(frontends=None, pools={}, servers={}, maps={})
+
+    world.backend.observe = unknown  # type: ignore[method-assign]
+    world.reconciler._process_changed()
+    await world.reconciler._round()
+    assert world.reconciler.status(http("other").key).state == PENDING
+    revision = world.source.remove(route)
+    await world.reconciler._round()
+    assert route.domain in world.maps("maps/hosts.map"), "it is served"
+    status = await world.reconciler.settle(route.key, revision, 0)
+    world.backend.observe = observe  # type: ignore[method-assign]
+    await world.reconciler._reloads.abandon()
+    assert status.state == PENDING
