@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import errno
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
+from immutables import Map
 
 from frontserver.backends.file import durable
 from frontserver.backends.file.backend import FileBackend
+from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.judge import Judge
 from frontserver.backends.file.ondisk import read_current
 from frontserver.backends.file.tree import Tree
 from frontserver.backends.port import State
 from frontserver.errors import ProxyUnavailableError, StorageError
+from frontserver.haproxy.canary import Canary, Verdict
 from frontserver.haproxy.commands import Command
 from frontserver.haproxy.external import ExternalHaproxy
 from frontserver.haproxy.reads import Info
@@ -27,8 +31,9 @@ from frontserver.model.routes import (
     HeaderValue,
     RouteKey,
 )
-from frontserver.planning.compiled import HOSTS, VALUES, CompiledConfig
+from frontserver.planning.compiled import HOSTS, MAPS, VALUES, CompiledConfig, Profile
 from frontserver.planning.diff import diff
+from frontserver.planning.layout import Layout, Pool
 from frontserver.planning.plan import lay_out, plan
 from frontserver.planning.running import Running, adopt
 from frontserver.reconcile.applied import Applied
@@ -45,7 +50,7 @@ from tests.unit.backends.fileworld import (
 )
 from tests.unit.backends.test_contract import Driver
 from tests.unit.backends.test_file_drafts import Reload
-from tests.unit.planning.routes import POLICY, compiled, http, mongo
+from tests.unit.planning.routes import FRONTENDS, POLICY, compiled, http, mongo
 
 EDITS = HeaderEdits(set=((HeaderName("x-a"), HeaderValue("1")),))
 OTHER = HeaderEdits(set=((HeaderName("x-a"), HeaderValue("2")),))
@@ -388,3 +393,32 @@ async def test_a_reload_whose_end_nobody_saw_keeps_its_configuration(
     silent = False
 
     assert (await driver.seen()).frontends is not None, "it is recognised"
+
+
+class Strict(Canary):
+    """Finds fault with one profile."""
+
+    def __init__(self, bad: Profile) -> None:
+        self.bad = bad
+
+    async def try_profiles(
+        self, texts: Mapping[str, str], profiles: Sequence[Profile], *, dynamic: bool = False
+    ) -> dict[str, Verdict]:
+        return {p.id: Verdict(ok=p != self.bad, reason="it ended") for p in profiles}
+
+
+async def test_a_profile_that_runs_already_does_not_forbid_every_reload(tmp_path: Path) -> None:
+    """After an update of HAProxy, say: it is loaded anyhow, and others' routes aren't to blame."""
+    bad, good = (Profile("http", set_request=(name,)) for name in ("x-bad", "x-good"))
+    generations = Generations(tmp_path)
+    generations.prepare()
+    files = {"00-global.cfg": "global\n", **dict.fromkeys(MAPS, "")}
+    runs = generations.write("000001", files, Manifest("f", ((bad, 1),)))
+    wanted = generations.write("000002", files, Manifest("f", ((bad, 1), (good, 1))))
+
+    async def fine(path: Path) -> None:
+        del path
+
+    judge = Judge(generations, fine, Strict(bad))
+    pools = Map({p.id: Pool(p, 1) for p in (bad, good)})
+    await judge.require(wanted, State(CompiledConfig(FRONTENDS), Layout(pools)), runs)
