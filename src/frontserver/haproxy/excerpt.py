@@ -39,7 +39,7 @@ _DROPPED = {
             *("numa-cpu-mapping", "prealloc-fd", "zero-warning"),
         }
     ),
-    # Those that aren't slots are kept for their tables alone.
+    # Slots and tables are kept, and nobody's servers: a trial has its own.
     "backend": frozenset({"server", "server-template", "use-server"}),
     "defaults": frozenset({"load-server-state-from-file"}),
     "peers": frozenset({"bind"}),
@@ -97,8 +97,8 @@ class Excerpt(msgspec.Struct, frozen=True):
 def excerpt(texts: Mapping[str, str], profile_ids: frozenset[str], *, slots: int) -> Excerpt:
     """Cut a rendered configuration down; `texts` maps file names to texts, in HAProxy's order.
 
-    Profiles get slots 0 to `slots - 1`, as written in `texts` or else empty ones; other profiles
-    are left out. Raises `KeyError` for a profile that isn't there.
+    Profiles get slots 0 to `slots - 1`, as written in `texts` but without a server, or else empty
+    ones; other profiles are left out. Raises `KeyError` for a profile that isn't there.
     """
     base: list[str] = []
     profiles: dict[str, list[Section]] = {}
@@ -109,7 +109,7 @@ def excerpt(texts: Mapping[str, str], profile_ids: frozenset[str], *, slots: int
         elif section.name in profile_ids:
             profiles.setdefault(section.name, []).append(_cut(section))
         else:
-            written[section.name] = section
+            written[section.name] = _cut(section)
     return Excerpt(
         "".join(base),
         {

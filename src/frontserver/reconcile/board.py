@@ -73,7 +73,8 @@ class StatusBoard:
         """The route was removed at `revision`, and HAProxy no longer knows it."""
         self._statuses.pop(key, None)
         self._unsaved.pop(key, None)
-        self._removed[key] = revision
+        # Told once more by a reload that was to bring it in: nothing is known of it any more then.
+        self._removed[key] = max(revision, self._removed.get(key, 0))
         self._removed.move_to_end(key)
         if len(self._removed) > _REMEMBERED_REMOVALS:
             self._removed.popitem(last=False)

@@ -70,7 +70,7 @@ async def driver(site: Site) -> AsyncIterator[Growing]:
     await made.start()
     await made.seen()
     assert isinstance(made.backend, FileBackend)
-    capabilities = made.backend._capabilities
+    capabilities = made.backend._observer.capabilities
     assert capabilities is not None
     if not capabilities.dynamic_backends:
         await made.backend.close()

@@ -53,6 +53,19 @@ def test_a_profile_comes_with_its_slots_and_without_others() -> None:
     assert OTHER not in text
 
 
+def test_whoever_sits_on_a_slot_stays_out() -> None:
+    """Else a trial would check somebody's origin, want its CA, and tell each route's profile apart.
+
+    What HAProxy prepares at its start for a server that is there already, it also lacks for one
+    that comes later: that is what crashes (red list R3).
+    """
+    slot = f"backend {PROFILE}.0 from {PROFILE}\n"
+    line = "    server s1 10.0.0.1:443 ssl verify required ca-file certs/ca-1.pem check\n"
+    wanted = frozenset({PROFILE})
+    taken = excerpt({**FILES, "50-slots.cfg": slot + line}, wanted, slots=1)
+    assert taken == excerpt({**FILES, "50-slots.cfg": slot}, wanted, slots=1)
+
+
 def test_equal_rules_are_equal_whatever_else_changed() -> None:
     """Verdicts are kept by this text."""
     moved = {

@@ -8,18 +8,21 @@ from hypothesis import strategies as st
 from immutables import Map
 
 from frontserver.model.routes import RouteKey, RouteKind
-from frontserver.planning.compiled import Profile
+from frontserver.planning.compiled import HOSTS, CompiledRoute, Profile
 from frontserver.planning.diff import RouteChange
 from frontserver.planning.layout import (
     HANDFUL,
+    HOT_GROWTH,
+    HOT_SPARE,
     Layout,
     Pool,
     PoolPolicy,
     backend_name,
+    is_beyond,
     placed,
     slot_of,
 )
-from frontserver.planning.plan import lay_out
+from frontserver.planning.plan import lay_out, lay_out_within
 
 STANDARD, RARE = Profile(mode="http"), Profile(mode="http", cookie="C")
 POLICY = PoolPolicy((STANDARD,), spare=64)
@@ -280,3 +283,133 @@ def test_what_lies_outside_of_the_pools_is_ignored() -> None:
 
 def test_nothing_found_is_an_empty_layout() -> None:
     assert placed({}, {}) == Layout()
+
+
+# --- pools that are used up soon after they were filled ---
+
+
+@pytest.mark.parametrize(
+    ("profile", "used", "room", "wanted"),
+    [
+        (RARE, HANDFUL - 1, 0, HANDFUL - 1),
+        (RARE, HANDFUL, 0, HANDFUL + HOT_GROWTH * HANDFUL),
+        (RARE, 20, 8, 20 + HOT_GROWTH * 8),
+        (STANDARD, 100, 64, 100 + HOT_GROWTH * 64),
+        (STANDARD, 5000, 1024, 5000 + HOT_SPARE),
+        (STANDARD, 20_000, 2048, 25_000),
+    ],
+)
+def test_a_hot_pool_grows_by_a_multiple_up_to_a_bound(
+    profile: Profile, used: int, room: int, wanted: int
+) -> None:
+    pool = Pool(profile, used, fresh=used, room=room)
+    assert POLICY.wanted_when_hot(pool, 0) == wanted
+
+
+@pytest.mark.parametrize(("spare", "low"), [(301, False), (300, True), (0, True)])
+def test_a_hot_pool_is_low_by_the_room_it_had(spare: int, low: bool) -> None:
+    pool = Pool(STANDARD, 1500 + spare, fresh=1500, room=1500)
+    assert POLICY.is_low(pool, hot=True) == low
+    assert not POLICY.is_low(pool) or spare == 0
+
+
+def test_those_that_run_low_are_told_by_profile() -> None:
+    pools = Map(
+        {
+            STANDARD.id: Pool(STANDARD, 100, fresh=100),
+            RARE.id: Pool(RARE, 10, fresh=8, room=100),
+        }
+    )
+    some = Layout(pools=pools)
+    assert some.low(POLICY) == (STANDARD,)
+    assert set(some.low(POLICY, frozenset({RARE.id}))) == {STANDARD, RARE}
+
+
+def test_a_reload_gives_hot_pools_more_and_the_handful_nothing() -> None:
+    few = Pool(RARE, HANDFUL - 1, fresh=HANDFUL - 1)
+    full = Pool(STANDARD, 100, fresh=100, room=64)
+    some = Layout(pools=Map({STANDARD.id: full, RARE.id: few}))
+    both = frozenset({STANDARD.id, RARE.id})
+
+    after = some.reloaded({STANDARD: 1}, POLICY, both)
+
+    assert after.pools[STANDARD.id].spare == 1 + HOT_GROWTH * 64
+    assert after.pools[RARE.id].spare == 0
+    assert some.reloaded({STANDARD: 1}, POLICY).pools[STANDARD.id].spare == 1 + 64
+
+
+@pytest.mark.parametrize(
+    ("backend", "beyond"),
+    [
+        (f"{RARE.id}.4", True),
+        (f"{RARE.id}.3", False),
+        (f"{STANDARD.id}.4", False),
+        (f"{RARE.id}.04", False),
+        ("fs_unknown", False),
+    ],
+)
+def test_what_was_made_at_run_time_is_known_by_its_number(backend: str, beyond: bool) -> None:
+    assert is_beyond(backend, {RARE.id: 4}) == beyond
+
+
+# --- a reload that was laid out a while ago ---
+
+
+def change(
+    key: RouteKey, profile: Profile | None = RARE, old: Profile | None = None
+) -> RouteChange:
+    return RouteChange(key, route(key, old), route(key, profile))
+
+
+def route(key: RouteKey, profile: Profile | None) -> CompiledRoute | None:
+    return None if profile is None else CompiledRoute(key, profile, (), ((HOSTS, key.name),))
+
+
+def test_what_was_placed_meanwhile_stays_where_it_is() -> None:
+    before = layout().place(A, STANDARD)
+    prepared = lay_out(before, [change(B)], POLICY)
+    now = before.place(C, STANDARD).vacate(A)
+
+    loaded = lay_out_within(now, [change(B)], prepared)
+
+    assert loaded is not None
+    assert loaded.slots == now.slots.set(B, backend_name(RARE.id, 0))
+    sizes = {one: pool.size for one, pool in loaded.pools.items()}
+    assert sizes == {one: pool.size for one, pool in prepared.pools.items()}
+    assert loaded.resting() == frozenset()
+
+
+def test_a_reload_without_those_who_changed_their_minds_has_their_slots_to_spare() -> None:
+    prepared = lay_out(layout(), [change(B), change(C)], POLICY)
+
+    loaded = lay_out_within(layout(), [change(C)], prepared)
+
+    assert loaded is not None
+    assert set(loaded.slots) == {C}
+    assert loaded.pools[RARE.id].spare == 1
+
+
+def test_a_route_that_moves_with_the_reload_leaves_its_old_slot() -> None:
+    before = layout().place(A, STANDARD)
+    moves = [change(A, RARE, old=STANDARD)]
+    loaded = lay_out_within(before, moves, lay_out(before, moves, POLICY))
+    assert loaded is not None
+    assert loaded.slots == Map({A: backend_name(RARE.id, 0)})
+
+
+@pytest.mark.parametrize("case", ["pool gone", "profile missing", "too few slots", "grown"])
+def test_what_no_longer_fits_has_to_be_laid_out_anew(case: str) -> None:
+    now, deferred = layout().place(A, STANDARD), [change(B)]
+    prepared = lay_out(now, deferred, POLICY)
+    match case:
+        case "pool gone":
+            prepared = Layout(pools=prepared.pools.delete(STANDARD.id))
+        case "profile missing":
+            prepared = Layout(pools=prepared.pools.delete(RARE.id))
+        case "too few slots":
+            deferred = [change(key) for key in (B, C, D)]
+        case "grown":
+            # By extra slots, beyond what was prepared.
+            pool = Pool(STANDARD, 4, fresh=4, extra=frozenset({prepared.pools[STANDARD.id].size}))
+            now = Layout(pools=now.pools.set(STANDARD.id, pool))
+    assert lay_out_within(now, deferred, prepared) is None

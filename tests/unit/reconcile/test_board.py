@@ -71,6 +71,16 @@ async def test_a_removal_is_settled_and_forgotten_when_the_route_comes_back() ->
     assert (await board.settle(SHOP, 3, 0)).state == PENDING
 
 
+async def test_a_removal_that_is_told_again_by_somebody_who_forgot_when_stays_settled() -> None:
+    """A reload that was to bring the route in ends after its removal."""
+    board = StatusBoard()
+    board.remove(SHOP, 7)
+
+    board.remove(SHOP, 0)
+
+    assert (await board.settle(SHOP, 7, 0)).state == RouteState.ACTIVE
+
+
 def test_only_so_many_removals_are_remembered() -> None:
     board = StatusBoard()
     for number in range(10_050):

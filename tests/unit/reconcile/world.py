@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from frontserver.backends.memory import MemoryBackend
 from frontserver.errors import StorageError
+from frontserver.model.measurements import Measurements
 from frontserver.model.routes import Route, RouteKey
 from frontserver.model.status import RouteState, RouteStatus
 from frontserver.model.targets import TargetPolicy
@@ -82,6 +83,8 @@ class World:
         refuses: Callable[[object], str | None] = lambda _: None,
         policy: PoolPolicy = POLICY,
         timing: Timing = QUICK,
+        budget: int = 1 << 30,
+        measurements: Measurements | None = None,
     ) -> None:
         self.backend = MemoryBackend(refuses=refuses)
         self.source = ListSource()
@@ -89,6 +92,8 @@ class World:
         self.certificates: tuple[Certificate, ...] = ()
         self.pools = policy
         self.timing = timing
+        self.budget = budget
+        self.measurements = measurements
         self.reconciler = self.again()
 
     def again(self, frontends: Frontends = FRONTENDS) -> Reconciler:
@@ -103,6 +108,8 @@ class World:
             policy=self.pools,
             certificates=lambda: self.certificates,
             timing=self.timing,
+            budget=self.budget,
+            measurements=self.measurements,
         )
         return self.reconciler
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import msgspec
 
 from frontserver.backends.file.drafts import Draft, Drafts
-from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.generations import Generations
 from frontserver.backends.file.judge import Check, Judge
 from frontserver.backends.file.mirror import Mirror
+from frontserver.backends.file.observer import Observer
 from frontserver.backends.file.oldworkers import OldWorkers
 from frontserver.backends.file.performer import Performer
 from frontserver.backends.file.tree import Tree
 from frontserver.backends.port import Leftovers, Look, Prepared, State
 from frontserver.errors import (
-    CommandRefusedError,
     ConfigRejectedError,
     FrontServerError,
     ProxyError,
@@ -29,27 +29,18 @@ from frontserver.errors import (
 )
 from frontserver.haproxy.canary import Canary
 from frontserver.haproxy.check import rejection
-from frontserver.haproxy.commands import word
 from frontserver.haproxy.master import MasterClient
-from frontserver.haproxy.probe import Prober, ask
+from frontserver.haproxy.probe import Prober
 from frontserver.haproxy.process import HaproxyProcess
-from frontserver.haproxy.reads import (
-    ServerStates,
-    parse_map_sizes,
-    parse_map_value,
-    parse_server_states,
-)
 from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.model.measurements import Measurements, Unmeasured
 from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import Action, PutCertificate
-from frontserver.planning.capabilities import Capabilities
-from frontserver.planning.compiled import MAPS, CompiledConfig
-from frontserver.planning.layout import backend_name, is_beyond
+from frontserver.planning.compiled import CompiledConfig
 from frontserver.planning.plan import ReloadReason, RouteSteps
-from frontserver.planning.running import Running, RunningServer
+from frontserver.planning.running import Running
 from frontserver.rendering.invariants import check_invariants
-from frontserver.rendering.render import GLOBAL, PROFILES, Renderer
+from frontserver.rendering.render import PROFILES, Renderer
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +49,6 @@ _FLUSH_RETRY = 1.0
 _NEW_WORKER_SECONDS = 5.0
 _WATCH_SECONDS = 1.0
 _POLL = 0.01
-_PREFIX = "frontserver-"
 
 
 class FileBackend:
@@ -88,9 +78,6 @@ class FileBackend:
         self._measurements = measurements or Unmeasured()
         self._behind_since = 0.0
         self._judge = Judge(generations, check, canary, self._measurements)
-        self._prober = prober
-        self._capabilities: Capabilities | None = None
-        self._learnt_of = ""
         self._mirror = Mirror(renderer)
         self._drafts = Drafts(renderer, generations, self._mirror)
         self._draft: Draft | None = None
@@ -98,19 +85,19 @@ class FileBackend:
         self._touched: set[RouteKey] = set()
         self._performer = Performer(runtime, self._mirror)
         self._old_workers = OldWorkers(master)
+        self._observer = Observer(
+            runtime, generations, self._judge, self._performer, self._old_workers, prober
+        )
         self._flushing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._learning: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
-        self._version: str | None = None
-        self._worker: int | None = None
         self._switching = False
         self._empty: State | None = None
         self._frame: CompiledConfig | None = None
 
     @property
     def version(self) -> str | None:
-        return self._version
+        return self._observer.version
 
     def on_change(self, callback: Callable[[], None]) -> None:
         self._listeners.append(callback)
@@ -139,7 +126,7 @@ class FileBackend:
             await asyncio.sleep(_WATCH_SECONDS)
             with contextlib.suppress(ProxyError):
                 pid = (await self._runtime.info()).pid
-                if not self._switching and self._worker not in (None, pid):
+                if not self._switching and self._observer.worker not in (None, pid):
                     for listener in self._listeners:
                         listener()
 
@@ -206,117 +193,10 @@ class FileBackend:
         self._generations.promote(self._generations.write(name, files, fresh))
 
     async def observe(self) -> Running:
-        info = await self._runtime.info()
-        self._version = info.version
-        if self._worker not in (None, info.pid):
-            self._performer.forget_leaving()
-            self._old_workers.expect()
-        self._worker = info.pid
-        await self._learn(info.version)
-        loaded = self._loaded(info.description)
-        if loaded is None:
-            logger.warning("HAProxy runs a configuration that isn't here; it will be replaced")
-            return Running(frontends=None, pools={}, servers={}, maps={})
-        generation, manifest = loaded
-        if generation != self._generations.current():
-            # A reload was interrupted. What follows on disk is what runs.
-            logger.warning("HAProxy runs %s: that is the current one again", generation)
-            await asyncio.to_thread(self._generations.promote, generation)
-        extra = await self._extra(manifest)
-        servers = await self._servers(manifest, extra)
-        maps = {name: await self._entries(name) for name in MAPS}
-        return Running(
-            frontends=manifest.frontends,
-            pools=dict(manifest.pools),
-            servers=servers,
-            maps=maps,
-            extra=extra,
-        )
-
-    async def _learn(self, version: str) -> None:
-        """See what this HAProxy can do, once for each version that is met."""
-        known = self._capabilities
-        if known is not None and version == self._learnt_of:
-            return
-        current = self._generations.current()
-        texts = self._generations.read(current, GLOBAL) if current else {}
-        found = (
-            await ask(self._runtime)
-            if self._prober is None
-            else await self._prober.observe(self._runtime, texts)
-        )
-        if found.lacking:
-            logger.error("HAProxy lacks commands that are needed: %s", ", ".join(found.lacking))
-        self._capabilities, self._learnt_of = found, version
-        self._runtime.capable(found)
-        self._judge.dynamic = found.dynamic_backends
-        manifest = self._generations.manifest(current.name) if current else None
-        if found.dynamic_backends and current is not None and manifest is not None:
-            self._learning = asyncio.create_task(self._judge.learn(current, manifest))
-
-    async def _entries(self, name: str) -> dict[str, str]:
-        try:
-            return dict(reversed(await self._runtime.map_entries(name)))
-        except CommandRefusedError:
-            # Templates of an older version, or of the operator, don't look into every map.
-            return {}
-
-    def _loaded(self, description: str) -> tuple[Path, Manifest] | None:
-        """The generation that a worker has loaded, by its description, if it is here."""
-        label = description.removeprefix(_PREFIX)
-        name = label.partition("-")[0]
-        manifest = self._generations.manifest(name) if name.isdigit() else None
-        if manifest is None or manifest.label(name) != label:
-            return None
-        return self._generations.path(name), manifest
+        return await self._observer.observe()
 
     async def look(self, backends: Mapping[str, Sequence[tuple[str, str]]]) -> Look:
-        pairs = list(dict.fromkeys(pair for some in backends.values() for pair in some))
-        questions = [f"show servers state {backend}" for backend in backends]
-        questions += [f"get map {name} {word(key)}" for name, key in pairs]
-        *answers, maps = await self._runtime.run([*questions, "show map"])
-        servers, values = answers[: len(backends)], answers[len(backends) :]
-        return Look(
-            worker=self._runtime.worker,
-            servers={
-                backend: self._seen(backend, parse_server_states(answer))
-                for backend, answer in zip(backends, servers, strict=True)
-            },
-            entries={
-                pair: parse_map_value(answer, pair[1])
-                for pair, answer in zip(pairs, values, strict=True)
-            },
-            counts=parse_map_sizes(maps),
-        )
-
-    async def _extra(self, manifest: Manifest) -> frozenset[str]:
-        """The slots beyond those that were loaded."""
-        if self._capabilities is None or not self._capabilities.dynamic_backends:
-            return frozenset()
-        sizes = {profile.id: size for profile, size in manifest.pools}
-        names = await self._runtime.backend_names()
-        return frozenset(name for name in names if is_beyond(name, sizes))
-
-    async def _servers(
-        self, manifest: Manifest, extra: frozenset[str]
-    ) -> dict[str, dict[str, RunningServer]]:
-        found = await self._runtime.server_states(None)
-        loaded = (
-            backend_name(profile.id, slot)
-            for profile, size in manifest.pools
-            for slot in range(size)
-        )
-        return {backend: self._seen(backend, found) for backend in (*loaded, *extra)}
-
-    def _seen(self, backend: str, found: ServerStates) -> dict[str, RunningServer]:
-        leaving = self._performer.leaving
-        return {
-            name: RunningServer(
-                state.address, state.port, state.ready, state.up, weight=state.weight
-            )
-            for name, state in found.get(backend, {}).items()
-            if (backend, name) not in leaving
-        }
+        return await self._observer.look(backends)
 
     # --- runtime ---
 
@@ -436,7 +316,7 @@ class FileBackend:
         try:
             await self._switch_to(draft.path)
         except ProxyError:
-            if before is not None and not await self._runs(draft.path):
+            if before is not None and not await self._observer.runs(draft.path):
                 await asyncio.to_thread(self._generations.promote, before)
             raise
         self._frame = state.config
@@ -471,21 +351,11 @@ class FileBackend:
         """Wait for the new worker; up to 0.1 s after the answer at 50,000 backends."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _NEW_WORKER_SECONDS
-        while not (running := await self._runs(generation)) and loop.time() < deadline:
+        while not (running := await self._observer.runs(generation)) and loop.time() < deadline:
             if self._process.pid is None:
                 return False  # It ended, and must not be started with this again.
             await asyncio.sleep(_POLL)
         return running
-
-    async def _runs(self, generation: Path) -> bool:
-        """Whether the worker that answers has loaded this generation."""
-        try:
-            info = await self._runtime.info()
-        except ProxyError:
-            return False
-        self._worker = info.pid
-        loaded = self._loaded(info.description)
-        return loaded is not None and loaded[0] == generation
 
     @property
     def disk_behind(self) -> float:
@@ -502,7 +372,7 @@ class FileBackend:
         return await self._old_workers.leftovers()
 
     async def close(self) -> None:
-        for task in (self._watching, self._flushing, self._learning):
+        for task in (self._watching, self._flushing, self._observer.learning):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})

@@ -1,0 +1,187 @@
+"""What the running HAProxy says of itself, in the terms of what it was given."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.judge import Judge
+from frontserver.backends.file.oldworkers import OldWorkers
+from frontserver.backends.file.performer import Performer
+from frontserver.backends.port import Look
+from frontserver.errors import CommandRefusedError, ProxyError
+from frontserver.haproxy.commands import word
+from frontserver.haproxy.probe import Prober, ask
+from frontserver.haproxy.reads import (
+    ServerStates,
+    parse_map_sizes,
+    parse_map_value,
+    parse_server_states,
+)
+from frontserver.haproxy.runtime import RuntimeClient
+from frontserver.planning.capabilities import Capabilities
+from frontserver.planning.compiled import MAPS
+from frontserver.planning.layout import backend_name, is_beyond
+from frontserver.planning.running import Running, RunningServer
+from frontserver.rendering.render import GLOBAL
+
+logger = logging.getLogger(__name__)
+
+_PREFIX = "frontserver-"
+
+
+class Observer:
+    """Asks one HAProxy what it runs, all of it or a part, and what it can do.
+
+    `version` and `worker` (its pid) are those that answered last, `None` until one has;
+    `learning` is the trial of profiles that goes on beside, if any does.
+    """
+
+    def __init__(
+        self,
+        runtime: RuntimeClient,
+        generations: Generations,
+        judge: Judge,
+        performer: Performer,
+        old_workers: OldWorkers,
+        prober: Prober | None,
+    ) -> None:
+        self.version: str | None = None
+        self.worker: int | None = None
+        self.capabilities: Capabilities | None = None
+        self.learning: asyncio.Task[None] | None = None
+        self._runtime = runtime
+        self._generations = generations
+        self._judge = judge
+        self._performer = performer
+        self._old_workers = old_workers
+        self._prober = prober
+        self._learnt_of = ""
+
+    async def observe(self) -> Running:
+        """Everything that it runs; raises `ProxyUnavailableError` and `StorageError`."""
+        info = await self._runtime.info()
+        self.version = info.version
+        if self.worker not in (None, info.pid):
+            self._performer.forget_leaving()
+            self._old_workers.expect()
+        self.worker = info.pid
+        await self._learn(info.version)
+        loaded = self._loaded(info.description)
+        if loaded is None:
+            logger.warning("HAProxy runs a configuration that isn't here; it will be replaced")
+            return Running(frontends=None, pools={}, servers={}, maps={})
+        generation, manifest = loaded
+        if generation != self._generations.current():
+            # A reload was interrupted. What follows on disk is what runs.
+            logger.warning("HAProxy runs %s: that is the current one again", generation)
+            await asyncio.to_thread(self._generations.promote, generation)
+        extra = await self._extra(manifest)
+        servers = await self._servers(manifest, extra)
+        maps = {name: await self._entries(name) for name in MAPS}
+        return Running(
+            frontends=manifest.frontends,
+            pools=dict(manifest.pools),
+            servers=servers,
+            maps=maps,
+            extra=extra,
+        )
+
+    async def look(self, backends: Mapping[str, Sequence[tuple[str, str]]]) -> Look:
+        """What it runs of these backends and of these (map, key) pairs; raises likewise."""
+        pairs = list(dict.fromkeys(pair for some in backends.values() for pair in some))
+        questions = [f"show servers state {backend}" for backend in backends]
+        questions += [f"get map {name} {word(key)}" for name, key in pairs]
+        *answers, maps = await self._runtime.run([*questions, "show map"])
+        servers, values = answers[: len(backends)], answers[len(backends) :]
+        return Look(
+            worker=self._runtime.worker,
+            servers={
+                backend: self._seen(backend, parse_server_states(answer))
+                for backend, answer in zip(backends, servers, strict=True)
+            },
+            entries={
+                pair: parse_map_value(answer, pair[1])
+                for pair, answer in zip(pairs, values, strict=True)
+            },
+            counts=parse_map_sizes(maps),
+        )
+
+    async def runs(self, generation: Path) -> bool:
+        """Whether the worker that answers has loaded this generation."""
+        try:
+            info = await self._runtime.info()
+        except ProxyError:
+            return False
+        self.worker = info.pid
+        loaded = self._loaded(info.description)
+        return loaded is not None and loaded[0] == generation
+
+    def _loaded(self, description: str) -> tuple[Path, Manifest] | None:
+        """The generation that a worker has loaded, by its description, if it is here."""
+        label = description.removeprefix(_PREFIX)
+        name = label.partition("-")[0]
+        manifest = self._generations.manifest(name) if name.isdigit() else None
+        if manifest is None or manifest.label(name) != label:
+            return None
+        return self._generations.path(name), manifest
+
+    async def _learn(self, version: str) -> None:
+        """See what this HAProxy can do, once for each version that is met."""
+        known = self.capabilities
+        if known is not None and version == self._learnt_of:
+            return
+        current = self._generations.current()
+        texts = self._generations.read(current, GLOBAL) if current else {}
+        found = (
+            await ask(self._runtime)
+            if self._prober is None
+            else await self._prober.observe(self._runtime, texts)
+        )
+        if found.lacking:
+            logger.error("HAProxy lacks commands that are needed: %s", ", ".join(found.lacking))
+        self.capabilities, self._learnt_of = found, version
+        self._runtime.capable(found)
+        self._judge.dynamic = found.dynamic_backends
+        manifest = self._generations.manifest(current.name) if current else None
+        if found.dynamic_backends and current is not None and manifest is not None:
+            self.learning = asyncio.create_task(self._judge.learn(current, manifest))
+
+    async def _entries(self, name: str) -> dict[str, str]:
+        try:
+            return dict(reversed(await self._runtime.map_entries(name)))
+        except CommandRefusedError:
+            # Templates of an older version, or of the operator, don't look into every map.
+            return {}
+
+    async def _extra(self, manifest: Manifest) -> frozenset[str]:
+        """The slots beyond those that were loaded."""
+        if self.capabilities is None or not self.capabilities.dynamic_backends:
+            return frozenset()
+        sizes = {profile.id: size for profile, size in manifest.pools}
+        names = await self._runtime.backend_names()
+        return frozenset(name for name in names if is_beyond(name, sizes))
+
+    async def _servers(
+        self, manifest: Manifest, extra: frozenset[str]
+    ) -> dict[str, dict[str, RunningServer]]:
+        found = await self._runtime.server_states(None)
+        loaded = (
+            backend_name(profile.id, slot)
+            for profile, size in manifest.pools
+            for slot in range(size)
+        )
+        return {backend: self._seen(backend, found) for backend in (*loaded, *extra)}
+
+    def _seen(self, backend: str, found: ServerStates) -> dict[str, RunningServer]:
+        leaving = self._performer.leaving
+        return {
+            name: RunningServer(
+                state.address, state.port, state.ready, state.up, weight=state.weight
+            )
+            for name, state in found.get(backend, {}).items()
+            if (backend, name) not in leaving
+        }
