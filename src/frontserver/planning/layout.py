@@ -94,8 +94,7 @@ class Pool(msgspec.Struct, frozen=True):
         if self.fresh < self.size:
             return msgspec.structs.replace(self, fresh=self.fresh + 1), self.fresh
         if self.returned:
-            slot, *rest = self.returned
-            return msgspec.structs.replace(self, returned=tuple(rest)), slot
+            return msgspec.structs.replace(self, returned=self.returned[1:]), self.returned[0]
         return msgspec.structs.replace(self, extra=self.extra | {self.end}), self.end
 
     def rest(self, slot: int) -> Pool:
@@ -167,7 +166,11 @@ class Layout(msgspec.Struct, frozen=True):
         """Undo a placement that failed: the route sits on `had` again, or nowhere."""
         layout = self
         if key in layout.slots and layout.slots[key] != had:
+            backend = layout.slots[key]
             layout = layout.vacate(key)
+            if layout.is_extra(backend):
+                # Undone with the rest.
+                layout = layout.give_back(backend)
         if had is None or layout.slots.get(key) == had:
             return layout
         profile_id, slot = slot_of(had)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from frontserver.model.routes import RouteKey, RouteKind
-from frontserver.planning.actions import Action, DropEntry, RetireServer
+from frontserver.planning.actions import Action, DropEntry, PutEntry, RetireServer
 from frontserver.planning.compiled import (
     HOSTS,
     MAPS,
@@ -42,7 +42,8 @@ class RunningServer(msgspec.Struct, frozen=True):
 class Running(msgspec.Struct, frozen=True):
     """A running HAProxy. `pools` are the loaded profiles and their number of slots.
 
-    `extra` are backends beyond them, made at run time.
+    `extra` are backends beyond them, made at run time; `doubled` are the (map, key) pairs of which
+    there are several entries, where `maps` has the one that counts.
 
     `servers` is backend → server name → server, `maps` is map → key → value. `frontends` is the
     fingerprint of the frontends it loaded, `None` if that can't be told.
@@ -53,6 +54,7 @@ class Running(msgspec.Struct, frozen=True):
     servers: Mapping[str, Mapping[str, RunningServer]]
     maps: Mapping[str, Mapping[str, str]]
     extra: frozenset[str] = frozenset()
+    doubled: frozenset[tuple[str, str]] = frozenset()
 
 
 def materialise(config: CompiledConfig, layout: Layout) -> Running:
@@ -145,7 +147,8 @@ def adopt(desired: CompiledConfig, running: Running, known: Layout | None = None
         seen = _as_found(key, backend, found, wanted)
         routes[key] = wanted if wanted is not None and _same(wanted, seen) else seen
     resting = known.resting() if known else frozenset()
-    strays = tuple(_strays(desired, found, occupied, resting))
+    single = (PutEntry(name, key, running.maps[name][key]) for name, key in running.doubled)
+    strays = (*single, *_strays(desired, found, occupied, resting))
     dirty = resting | {action.backend for action in strays if isinstance(action, RetireServer)}
     frontends = desired.frontends
     if running.frontends != frontends.fingerprint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 
 import msgspec
@@ -50,6 +50,8 @@ class Applied:
         self._policy = policy
         self._resting: dict[str, tuple[Action, ...]] = {}
         self._routing: Counter[str] = Counter()
+        # Whether HAProxy runs a configuration of ours; until then nothing can be derived from it.
+        self.known = True
 
     @property
     def config(self) -> CompiledConfig:
@@ -76,6 +78,7 @@ class Applied:
         """HAProxy turned out to run this. `known` is whether it is one of our configurations."""
         self._become(State(found.config, found.layout))
         self._keep_resting()
+        self.known = known
         if known:
             # Of a configuration that isn't ours, disk must not become the image.
             await self._backend.persist(self.state, None)
@@ -124,8 +127,10 @@ class Applied:
             for action in some:
                 await self.clear([action])
 
-    async def sweep(self) -> None:
-        """Let slots serve again whose last stream has ended; some of them at a time."""
+    async def sweep(self) -> bool:
+        """Let some slots serve again whose last stream has ended; returns whether there are any."""
+        if not self._resting:
+            return False
         idle = await self._backend.idle(tuple(islice(self._resting, _SWEPT_AT_ONCE)))
         await self.clear(action for backend in idle for action in self._resting[backend])
         extra = [backend for backend in idle if self.layout.is_extra(backend)]
@@ -138,6 +143,7 @@ class Applied:
         # Those that are busy come last next time.
         for backend in tuple(islice(self._resting, _SWEPT_AT_ONCE - len(idle))):
             self._resting[backend] = self._resting.pop(backend)
+        return bool(idle)
 
     async def prepare(
         self,
@@ -159,12 +165,12 @@ class Applied:
             return State(config, lay_out(self.layout, changes, self._policy, hot))
 
         async def check(chosen: Sequence[RouteKey]) -> None:
-            await self._backend.check(state_with(chosen), chosen)
+            await self._backend.check(state_with(chosen), self._changed(chosen))
 
         keys = [change.key for change in deferred]
         refused: Mapping[RouteKey, str] = {}
         try:
-            prepared = await self._backend.prepare(state_with(keys), keys)
+            prepared = await self._backend.prepare(state_with(keys), self._changed(keys))
         except (ConfigRejectedError, TemplateError) as error:
             if not keys:
                 raise
@@ -172,7 +178,7 @@ class Applied:
             accepted = [key for key in keys if key not in refused]
             if not accepted and _only_routes(reasons):
                 return Preparation(None, (), refused, reasons)
-            prepared = await self._backend.prepare(state_with(accepted), accepted)
+            prepared = await self._backend.prepare(state_with(accepted), self._changed(accepted))
         changes = tuple(change for change in deferred if change.key not in refused)
         return Preparation(prepared, changes, refused, reasons)
 
@@ -203,9 +209,9 @@ class Applied:
                 ready, layout = None, lay_out(self.layout, some, self._policy)
             state = State(config, layout)
             logger.info("reloading HAProxy: %s", ", ".join(preparation.reasons))
-            await self._backend.reload(state, preparation.reasons, ready, differing)
+            await self._backend.reload(state, preparation.reasons, ready, self._changed(differing))
             self._moved(some)
-            self.state = state
+            self.state, self.known = state, True
             self._resting.clear()
 
         keys = [change.key for change in changes]
@@ -219,6 +225,10 @@ class Applied:
                 raise
             return await isolate(keys, load, error)
         return {}
+
+    def _changed(self, keys: Collection[RouteKey]) -> Collection[RouteKey] | None:
+        """The routes that differ from what is persisted, as far as that is known."""
+        return keys if self.known else None
 
     def _become(self, state: State) -> None:
         self.state = state
@@ -250,7 +260,7 @@ def _loading(
 
 def _shape(layout: Layout) -> tuple[object, ...]:
     """What of a layout an observation shows."""
-    return layout.slots, {profile_id: pool.size for profile_id, pool in layout.pools.items()}
+    return layout.slots, {i: (pool.size, pool.extra) for i, pool in layout.pools.items()}
 
 
 def _only_routes(reasons: Iterable[ReloadReason]) -> bool:

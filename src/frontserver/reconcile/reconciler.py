@@ -23,6 +23,7 @@ from frontserver.errors import (
 from frontserver.model.measurements import Measurements, Unmeasured
 from frontserver.model.routes import RouteKey
 from frontserver.model.status import PENDING, ProxyStatus, RouteState, RouteStatus
+from frontserver.planning.actions import PutBackend
 from frontserver.planning.compiled import Certificate, CompiledConfig, Frontends
 from frontserver.planning.diff import diff
 from frontserver.planning.layout import Layout, PoolPolicy
@@ -113,6 +114,8 @@ class Reconciler:
         self._seen = False
         self._version: str | None = None
         self._unusable: tuple[Certificate, ...] = ()
+        # Profiles of which HAProxy made no backend, though it should be able to.
+        self._stunted: set[str] = set()
         self._problem: str | None = "starting"
         bounds = self._timing.least_pause, self._timing.most_pause
         self._rounds = Backoff(*bounds, time.monotonic)
@@ -194,6 +197,7 @@ class Reconciler:
                 group.create_task(self._look_for_drift())
                 group.create_task(regularly(timing.refused, self._retry_refused))
                 group.create_task(regularly(timing.statuses, self.remember))
+                group.create_task(regularly(timing.names, self._reloads.look))
         finally:
             await self._reloads.abandon()
             for task in self._lookups:
@@ -285,8 +289,10 @@ class Reconciler:
         if not self._begun:
             await self._begin()
         if self._must_observe:
-            self._dirty |= await self._reloads.abandon()
-            await self._observe()
+            news = await self._observe()
+            if news:
+                # What is prepared stands on what was thought to run.
+                self._dirty |= await self._reloads.abandon()
         if self._reloads.prepared:
             await self._finish_reload()
         await self._apply()
@@ -298,7 +304,9 @@ class Reconciler:
     async def _sweep(self) -> None:
         if self._applied.anything_rests and time.monotonic() >= self._sweep_due:
             began = time.monotonic()
-            await self._applied.sweep()
+            swept = True
+            while swept and time.monotonic() - began <= _LONG:
+                swept = await self._applied.sweep()
             took = time.monotonic() - began
             # However long it takes, most of the time is for changes.
             rest = took * self._timing.sweep_rest if took > _LONG else 0.0
@@ -340,36 +348,55 @@ class Reconciler:
         self._begun = True
         self._must_observe = True
 
-    async def _observe(self) -> None:
-        """Ask HAProxy what it runs, and take that as the truth."""
+    async def _observe(self) -> bool:
+        """Ask HAProxy what it runs, and take that as the truth; returns whether it is news."""
         # First: should HAProxy be replaced while we look, that is said anew.
-        self._must_observe, first = False, not self._seen
-        running = await self._backend.observe()
+        self._must_observe = False
+        try:
+            return await self._take_as_true(await self._backend.observe())
+        except BaseException:
+            self._must_observe = True
+            raise
+
+    async def _take_as_true(self, running: Running) -> bool:
+        first = not self._seen
         if first:
             self._desired.recognise(running)
             await self._recompile(self._desired.stored)
-        found = adopt(self._desired.config, running, self._applied.layout)
+        # In a thread: with many routes it takes seconds, and others want to be served.
+        found = await asyncio.to_thread(adopt, self._desired.config, running, self._applied.layout)
         await self._applied.clear(found.strays)
-        drift = diff(found.config, self._applied.config)
+        drift = await asyncio.to_thread(diff, found.config, self._applied.config)
         if not first and (drift or found.strays):
             logger.warning(
                 "HAProxy wasn't as it was left: %d routes and %d strays to mend",
                 len(drift.routes),
                 len(found.strays),
             )
-        if first or drift or found.strays or not self._applied.looks_like(found):
-            await self._applied.adopted(found, known=running.frontends is not None)
-        self._dirty |= {change.key for change in diff(found.config, self._desired.config).routes}
+        known = running.frontends is not None
+        news = bool(
+            first
+            or drift
+            or found.strays
+            or known != self._applied.known
+            or not self._applied.looks_like(found)
+        )
+        if news:
+            await self._applied.adopted(found, known=known)
+        wanted = await asyncio.to_thread(diff, found.config, self._desired.config)
+        self._dirty |= {change.key for change in wanted.routes}
         if first:
             self._dirty |= set(self._desired.stored)
             self._trust_what_is_wanted()
             # Which ones an adopted HAProxy holds, nobody asks it.
             await self._serve_certificates()
         if self._version not in (None, self._backend.version):
+            self._stunted.clear()
             await self._retry_refused()
         self._seen, self._version = True, self._backend.version
         self._drift.forget_worker()
         self._see_health(running)
+        return news
 
     def _trust_what_is_wanted(self) -> None:
         """Whoever wants exactly what runs, owns it."""
@@ -380,7 +407,8 @@ class Reconciler:
 
     async def _serve_certificates(self) -> None:
         """Have the wanted ones served; if HAProxy refuses, those before go on."""
-        if self._applied.config.frontends != self._desired.config.frontends:
+        names = {certificate.name for certificate in self._applied.config.certificates}
+        if not self._applied.known or names != {c.name for c in self._desired.config.certificates}:
             return  # The reload brings them in.
         try:
             await self._applied.serve(self._desired.config.certificates)
@@ -398,14 +426,21 @@ class Reconciler:
             waiting -= await self._evict(self._desired.handed_over(waiting))
             blocked = await self._recompile(waiting)
             changes = diff(self._applied.config, self._desired.config, waiting)
-            planned = plan(changes, self._applied.layout, self._backend.growing)
-            deferred = {change.key for change in planned.deferred}
+            planned = plan(changes, self._applied.layout, self._growing)
             if planned.certificates:
                 await self._serve_certificates()
             began = time.monotonic()
             refused = await self._applied.take(planned)
             if planned.steps:
                 self._measurements.applied(len(planned.steps), time.monotonic() - began)
+            if unmade := self._unmade(planned, refused):
+                refused = {key: why for key, why in refused.items() if key not in unmade}
+                left = unmade | {change.key for change in planned.deferred}
+                rest = diff(self._applied.config, self._desired.config, left)
+                planned = msgspec.structs.replace(
+                    plan(rest, self._applied.layout, self._growing), steps=()
+                )
+            deferred = {change.key for change in planned.deferred}
             self._publish(waiting - deferred, blocked, refused)
             waiting = deferred
             self._note_reload(planned.why)
@@ -415,11 +450,27 @@ class Reconciler:
             self._dirty |= waiting
             raise
 
+    @property
+    def _growing(self) -> frozenset[str]:
+        return self._backend.growing - self._stunted
+
+    def _unmade(self, planned: Plan, refused: Mapping[RouteKey, str]) -> set[RouteKey]:
+        """The routes for which HAProxy made no backend: a reload will do what it wouldn't."""
+        unmade: set[RouteKey] = set()
+        for step in planned.steps if refused else ():
+            made = step.actions[0] if step.actions else None
+            if step.key in refused and isinstance(made, PutBackend):
+                logger.warning("no backend can be made at run time: %s", refused[step.key])
+                self._stunted.add(made.profile)
+                unmade.add(step.key)
+        return unmade
+
     def _note_reload(self, why: Mapping[RouteKey, ReloadReason]) -> None:
         """These wait for a reload."""
         for key, reason in why.items():
             known = self.board.get(key)
-            if known.revision < self._desired.revision_of(key):
+            runs = key in self._applied.config.routes
+            if not runs or known.revision < self._desired.revision_of(key):
                 said = "HAProxy is being reloaded for this route"
                 status = RouteStatus(RouteState.PENDING, known.revision, said, reload=reason)
                 self.board.set(key, status)
@@ -506,6 +557,9 @@ class Reconciler:
             stored = self._desired.stored.get(key)
             if (stored is None or stored.route is None) and key in refused:
                 self._try_again(key, refused[key])
+            elif (stored is None or stored.route is None) and not self._applied.known:
+                # What runs may serve it still: the reload that replaces that decides.
+                self._dirty.add(key)
             elif stored is None or stored.route is None:
                 self.board.remove(key, revision)
                 self._desired.forget(key)
@@ -538,6 +592,8 @@ class Reconciler:
     async def _look(self) -> None:
         """See whether some routes run as they should; if not, ask for everything."""
         self._look_due = False
+        if not self._applied.known:
+            return
         seen = await self._drift.look()
         for key, health in seen.healths.items():
             self.board.set_health(key, health)

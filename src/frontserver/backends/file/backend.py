@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,6 +28,7 @@ from frontserver.errors import (
 )
 from frontserver.haproxy.canary import Canary
 from frontserver.haproxy.check import rejection
+from frontserver.haproxy.external import ExternalHaproxy
 from frontserver.haproxy.master import MasterClient
 from frontserver.haproxy.probe import Prober
 from frontserver.haproxy.process import HaproxyProcess
@@ -81,8 +81,8 @@ class FileBackend:
         self._mirror = Mirror(renderer)
         self._drafts = Drafts(renderer, generations, self._mirror)
         self._draft: Draft | None = None
-        # Routes that were changed since the draft was begun.
-        self._touched: set[RouteKey] = set()
+        # Routes that were changed since the draft was begun; `None` without one.
+        self._touched: set[RouteKey] | None = None
         self._performer = Performer(runtime, self._mirror)
         self._old_workers = OldWorkers(master)
         self._observer = Observer(
@@ -101,7 +101,13 @@ class FileBackend:
 
     def on_change(self, callback: Callable[[], None]) -> None:
         self._listeners.append(callback)
-        self._process.on_change(callback)
+        self._process.on_change(lambda: None if self._is_ours() else callback())
+
+    def _is_ours(self) -> bool:
+        """Whether a change of somebody else's HAProxy is a reload that we asked for."""
+        if not isinstance(self._process, ExternalHaproxy):
+            return False
+        return self._switching or self._process.pid == self._observer.worker
 
     # --- starting and observing ---
 
@@ -124,11 +130,15 @@ class FileBackend:
         """Notice a reload that wasn't ours: its worker knows only what was on disk by then."""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            with contextlib.suppress(ProxyError):
+            try:
                 pid = (await self._runtime.info()).pid
                 if not self._switching and self._observer.worker not in (None, pid):
                     for listener in self._listeners:
                         listener()
+            except ProxyError:
+                continue  # Whoever asks it next will say so.
+            except Exception:
+                logger.exception("HAProxy's worker couldn't be looked at")
 
     async def _promote_new(self, state: State) -> None:
         draft = await self._drafts.make_whole(state)
@@ -204,7 +214,8 @@ class FileBackend:
         failed = await self._performer.take(steps)
         await self._old_workers.let_go([step for step in steps if step.key not in failed])
         # Only now: a draft that was begun meanwhile doesn't know of them.
-        self._touched |= {step.key for step in steps}
+        if self._touched is not None:
+            self._touched |= {step.key for step in steps}
         return failed
 
     async def perform(self, actions: Sequence[Action]) -> None:
@@ -218,6 +229,8 @@ class FileBackend:
     async def idle(self, backends: Sequence[str]) -> frozenset[str]:
         await self._performer.sweep()
         idle = await self._performer.idle(backends)
+        if idle and self._mirror.is_busy:
+            return frozenset()  # A whole configuration may be under way: ask again later.
         if idle:
             # Another route may take the slot next: disk must not know both at once. Also when
             # nothing is behind: a flush may be under way, and fail.
@@ -252,9 +265,10 @@ class FileBackend:
             since, self._behind_since = self._behind_since, time.monotonic()
             try:
                 written = await self._mirror.flush()
-            except FrontServerError as error:
+            except Exception as error:
                 if delay != _FLUSH_RETRY:
-                    logger.error("%s; it is tried again until it works", error)
+                    known = isinstance(error, FrontServerError)
+                    logger.error("%s; it is tried again until it works", error, exc_info=not known)
                 delay = _FLUSH_RETRY
                 self._behind_since = since
             else:
@@ -269,19 +283,23 @@ class FileBackend:
     async def prepare(self, state: State, changed: Collection[RouteKey] | None = None) -> Prepared:
         touched: set[RouteKey] = set()
         self._touched = touched
-        if changed is None:
-            await self._mirror.flush()
-            draft = await self._drafts.make_whole(state)
-        else:
-            keys = frozenset(changed)
-            draft = await self._drafts.make(state, lambda: keys | touched)
-        await self._judge_or_discard(draft, self._generations.current())
+        try:
+            if changed is None:
+                await self._mirror.flush()
+                draft = await self._drafts.make_whole(state)
+            else:
+                keys = frozenset(changed)
+                draft = await self._drafts.make(state, lambda: keys | touched)
+            await self._judge_or_discard(draft, self._generations.current())
+        except BaseException:
+            self._touched = None
+            raise
         self._draft = draft
         return Prepared(state, draft.path.name)
 
     async def discard(self, prepared: Prepared) -> None:
         if self._draft is not None and self._draft.path.name == prepared.token:
-            self._draft = None
+            self._draft, self._touched = None, None
         await asyncio.to_thread(self._generations.discard, self._generations.path(prepared.token))
 
     async def reload(
@@ -296,30 +314,40 @@ class FileBackend:
         draft, self._draft = self._draft, None
         if draft is None or draft.path.name != prepared.token:
             raise StorageError(f"the configuration {prepared.token} is gone", hint="try again")
+        keys = None if changed is None else (self._touched or set()) | set(changed)
+        self._touched = None
+        # What a flush writes meanwhile could be older than what is loaded.
+        async with self._mirror.held():
+            await self._load(draft, state, keys)
         try:
-            await self._load(draft, state, changed)
-        except BaseException:
-            if draft.path != self._generations.current():
-                await asyncio.to_thread(self._generations.discard, draft.path)
-            raise
-        await asyncio.to_thread(self._generations.prune)
+            await asyncio.to_thread(self._generations.mark, draft.path)
+            await asyncio.to_thread(self._generations.prune)
+        except StorageError as error:
+            logger.warning("%s; older configurations stay on disk", error)
         logger.info("HAProxy runs generation %s (%s)", draft.path.name, ", ".join(reasons))
 
-    async def _load(self, draft: Draft, state: State, changed: Collection[RouteKey] | None) -> None:
+    async def _load(self, draft: Draft, state: State, keys: Collection[RouteKey] | None) -> None:
         difference = None
-        if changed is not None:
-            keys = self._touched | set(changed)
-            difference = self._mirror.difference(state, keys)
-            await self._drafts.catch_up(draft, state, keys)
         before = self._generations.current()
-        await asyncio.to_thread(self._generations.promote, draft.path)
+        try:
+            if keys is not None:
+                difference = self._mirror.difference(state, keys)
+                await self._drafts.catch_up(draft, state, keys)
+            await asyncio.to_thread(self._generations.promote, draft.path)
+        except BaseException:
+            await asyncio.to_thread(self._generations.discard, draft.path)
+            raise
         try:
             await self._switch_to(draft.path)
-        except ProxyError:
+        except ProxyError as error:
             if before is not None and not await self._observer.runs(draft.path):
                 await asyncio.to_thread(self._generations.promote, before)
+                if isinstance(error, ConfigRejectedError):
+                    # Else it may come to run it after all, and must be recognised then.
+                    await asyncio.to_thread(self._generations.discard, draft.path)
             raise
         self._frame = state.config
+        self._judge.loaded(state.config.frontends.fingerprint)
         self._mirror.loaded(state, draft.tree, difference)
         self._performer.forget_leaving()
         self._old_workers.expect()

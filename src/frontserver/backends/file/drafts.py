@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -52,11 +53,25 @@ class Drafts:
         async with self._mirror.at_rest() as written:
             if written is None or not self._says_what_would_be_rendered(written.tree, state):
                 return await self.make_whole(state)
-            return Draft(await self._derived(written, state, changed()), state)
+            name = self._generations.next_name()
+            async with self._kept_if_whole(name):
+                return Draft(await self._derived(name, written, state, changed()), state)
 
     async def make_whole(self, state: State) -> Draft:
         """Write a configuration, whatever runs; raises as `make` does."""
-        return Draft(await to_its_end(self._whole, state), state)
+        name = self._generations.next_name()
+        async with self._kept_if_whole(name):
+            return Draft(await to_its_end(self._whole, name, state), state)
+
+    @asynccontextmanager
+    async def _kept_if_whole(self, name: str) -> AsyncIterator[None]:
+        """Remove what was begun, should the block not come to its end."""
+        try:
+            yield
+        except BaseException:
+            path = self._generations.path(name)
+            await to_its_end(self._generations.discard, path)
+            raise
 
     async def catch_up(self, draft: Draft, state: State, changed: Collection[RouteKey]) -> None:
         """Let a draft say `state` instead, which has other routes under the `changed` keys."""
@@ -78,8 +93,7 @@ class Drafts:
             and all(tree.is_intact(name) for name in MAPS)
         )
 
-    def _whole(self, state: State) -> Tree:
-        name = self._generations.next_name()
+    def _whole(self, name: str, state: State) -> Tree:
         manifest = _manifest(state)
         files = self._renderer.everything(
             state.config, state.layout, generation=manifest.label(name)
@@ -88,16 +102,18 @@ class Drafts:
         self._generations.write(name, files, manifest)
         return Tree.written(self._generations.path(name), files)
 
-    async def _derived(self, written: Written, state: State, changed: Collection[RouteKey]) -> Tree:
+    async def _derived(
+        self, name: str, written: Written, state: State, changed: Collection[RouteKey]
+    ) -> Tree:
         tree, pools = written.tree, state.layout.pools
         difference = delta(_pair(written.state), _pair(state), changed)
         fresh = {shard_of(backend) for backend in difference.seats}
         fresh |= _resized(written.state.layout, state.layout)
         kept = [s for s in _all_shards(state.layout) if s not in fresh]
-        fresh |= {shard for shard in kept if not tree.is_intact(shard_name(*shard))}
+        fresh |= set(await to_its_end(_spoilt, tree, kept))
         keep = [shard_name(*shard) for shard in kept if shard not in fresh]
         routes = self._mirror.routes_in(state, fresh, changed)
-        name, manifest = self._generations.next_name(), _manifest(state)
+        manifest = _manifest(state)
 
         def write() -> Tree:
             files = self._renderer.frame(state.config.frontends, generation=manifest.label(name))
@@ -116,6 +132,10 @@ class Drafts:
             return made
 
         return await to_its_end(write)
+
+
+def _spoilt(tree: Tree, names: Iterable[Shard]) -> list[Shard]:
+    return [shard for shard in names if not tree.is_intact(shard_name(*shard))]
 
 
 def _pair(state: State) -> tuple[CompiledConfig, Layout]:

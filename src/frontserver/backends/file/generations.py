@@ -23,7 +23,8 @@ from frontserver.backends.file.tree import Tree
 from frontserver.planning.compiled import MAPS, Profile, digest
 
 MANIFEST = "manifest.json"
-_KEPT = 2
+# There where HAProxy was seen to run the generation: of a draft nobody knows.
+_RAN = "ran"
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -148,18 +149,26 @@ class Generations:
 
     def discard(self, generation: Path) -> None:
         """Remove a generation that isn't wanted after all."""
-        shutil.rmtree(generation, ignore_errors=True)
+        for path in (generation, generation.with_suffix(".tmp")):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def mark(self, generation: Path) -> None:
+        """HAProxy was seen to run this one."""
+        with durable.storage(generation.name):
+            (generation / _RAN).touch(mode=0o600)
 
     def prune(self) -> None:
         """Keep the current generation and the good one before it."""
         current = self.current()
-        for path in self._all()[:-_KEPT]:
-            if path != current:
+        kept = (current, self.before(current) if current else None)
+        for path in self._all():
+            if path not in kept:
                 self.discard(path)
 
     def before(self, generation: Path) -> Path | None:
-        """The newest generation older than this one: the last known good."""
-        return max((p for p in self._all() if p.name < generation.name), default=None)
+        """The newest generation older than this one that HAProxy ran: the last known good."""
+        older = (p for p in self._all() if p.name < generation.name and (p / _RAN).exists())
+        return max(older, default=None)
 
     def _all(self) -> list[Path]:
         with durable.storage("list"):

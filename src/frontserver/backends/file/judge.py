@@ -10,7 +10,7 @@ from pathlib import Path
 
 from frontserver.backends.file.generations import Generations, Manifest
 from frontserver.backends.port import State
-from frontserver.errors import ConfigRejectedError, ProxyError
+from frontserver.errors import ConfigRejectedError, FrontServerError, ProxyError
 from frontserver.haproxy.canary import Canary, Verdict
 from frontserver.model.measurements import Measurements, Unmeasured
 from frontserver.planning.compiled import Profile
@@ -37,13 +37,17 @@ class Judge:
         self._check = check
         self._canary = canary
         self._measurements = measurements or Unmeasured()
-        self._base = ""
-        self._verdicts: dict[str, Verdict] = {}
+        # By the frontends (templates included) that a profile stands on, and its id.
+        self._verdicts: dict[tuple[str, str], Verdict] = {}
+        self._running = ""
+        # The profiles, of those that run, that work with backends made at run time.
+        self.growing: frozenset[str] = frozenset()
 
-    @property
-    def growing(self) -> frozenset[str]:
-        """The profiles that are known to work with backends made at run time."""
-        return frozenset(i for i, verdict in self._verdicts.items() if verdict.dynamic_ok)
+    def loaded(self, frontends: str) -> None:
+        """HAProxy runs these frontends (a fingerprint)."""
+        self._running = frontends
+        self._verdicts = {key: v for key, v in self._verdicts.items() if key[0] == frontends}
+        self.growing = frozenset(i for (_, i), v in self._verdicts.items() if v.dynamic_ok)
 
     async def require(self, generation: Path, state: State, running: Path | None) -> None:
         """Raise `ConfigRejectedError` unless `generation` may be loaded in place of `running`."""
@@ -54,7 +58,7 @@ class Judge:
         profiles = [pool.profile for pool in state.layout.pools.values()]
         tasks = {
             asyncio.ensure_future(self._check(generation)),
-            asyncio.ensure_future(self._try(generation, fingerprint, profiles)),
+            asyncio.ensure_future(self._try(generation, fingerprint, profiles, running)),
         }
         try:
             await asyncio.gather(*tasks)
@@ -69,22 +73,27 @@ class Judge:
 
     async def learn(self, generation: Path, manifest: Manifest) -> None:
         """Find out which of the profiles that run can grow by backends made at run time."""
+        profiles = [profile for profile, _ in manifest.pools]
         try:
-            await self._try(
-                generation, manifest.frontends, [profile for profile, _ in manifest.pools]
-            )
-        except ConfigRejectedError as error:
+            await self._try(generation, manifest.frontends, profiles, generation)
+        except FrontServerError as error:
             logger.warning("%s", error)
+        self.loaded(manifest.frontends)
 
-    async def _try(self, generation: Path, fingerprint: str, profiles: Iterable[Profile]) -> None:
-        """Raise `ConfigRejectedError` if a profile ends the throwaway HAProxy it is given to."""
+    async def _try(
+        self,
+        generation: Path,
+        frontends: str,
+        profiles: Iterable[Profile],
+        running: Path | None,
+    ) -> None:
+        """Raise `ConfigRejectedError` if a profile ends the throwaway HAProxy it is given to.
+
+        One that runs already is no reason to refuse the others a reload.
+        """
         if self._canary is None:
             return
-        if fingerprint != self._base:
-            # Every profile stands on it, templates included.
-            self._base = fingerprint
-            self._verdicts.clear()
-        unknown = [profile for profile in profiles if not self._knows(profile)]
+        unknown = [profile for profile in profiles if not self._knows(frontends, profile)]
         if not unknown:
             return
         ids = (profile.id for profile in unknown)
@@ -100,15 +109,28 @@ class Judge:
         for verdict in found.values():
             word = "passed" if verdict.ok else "failed" if verdict.final else "unfinished"
             self._measurements.judged(word, time.monotonic() - began)
-        self._verdicts |= {i: verdict for i, verdict in found.items() if verdict.ok}
-        refused = {i: verdict for i, verdict in found.items() if not verdict.ok}
-        for profile_id, verdict in refused.items():
-            raise ConfigRejectedError(
-                f"a throwaway HAProxy with profile {profile_id} failed: {verdict.reason}"
-            )
+        self._verdicts |= {(frontends, i): v for i, v in found.items() if v.ok}
+        if frontends == self._running:
+            self.loaded(frontends)
+        runs = self._of(running, generation)
+        for profile_id, verdict in found.items():
+            if verdict.ok:
+                continue
+            what = f"a throwaway HAProxy with profile {profile_id} failed: {verdict.reason}"
+            if profile_id not in runs:
+                raise ConfigRejectedError(what)
+            logger.error("%s; it is kept, since it runs already", what)
 
-    def _knows(self, profile: Profile) -> bool:
-        verdict = self._verdicts.get(profile.id)
+    def _of(self, running: Path | None, generation: Path) -> frozenset[str]:
+        """The profiles that run, if they do so with the same templates."""
+        now = self._generations.manifest(running.name) if running else None
+        then = self._generations.manifest(generation.name)
+        if now is None or then is None or now.templates != then.templates:
+            return frozenset()
+        return frozenset(profile.id for profile, _ in now.pools)
+
+    def _knows(self, frontends: str, profile: Profile) -> bool:
+        verdict = self._verdicts.get((frontends, profile.id))
         return verdict is not None and (verdict.dynamic_ok is not None or not self.dynamic)
 
     def _frame(self, generation: Path, *slots: str) -> dict[str, str]:

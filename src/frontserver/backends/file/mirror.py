@@ -46,7 +46,7 @@ class Mirror:
         self._maps: dict[str, dict[str, str]] = {name: {} for name in MAPS}
         self._routes: dict[str, CompiledRoute] = {}
         # Values of slots that were left: their last streams use them until they end.
-        self._left: dict[str, frozenset[tuple[str, str]]] = {}
+        self._left: dict[str, set[tuple[str, str]]] = {}
         self._behind = _Behind()
         self._written: Written | None = None
         self._lock = asyncio.Lock()
@@ -113,6 +113,7 @@ class Mirror:
             if step.vacated is not None:
                 self._leave(step.vacated)
             if step.slot is not None and step.new is not None:
+                self._left.pop(step.slot, None)
                 self._routes[step.slot] = step.new
                 self._behind.shards.add(shard_of(step.slot))
             self.act(step.actions)
@@ -127,6 +128,7 @@ class Mirror:
                 case DropEntry(name, key):
                     self._maps[name].pop(key, None)
                     self._behind.entry(name, key)
+                    self._forget_left(name, key)
                 case DropBackend(backend):
                     self._behind.shards.add(shard_of(backend))
                 case PutCaFile(file):
@@ -138,16 +140,21 @@ class Mirror:
         """A certificate was replaced."""
         self._behind.texts[name] = pem
 
-    def swept(self, backend: str) -> None:
-        """The slot is empty by now, and nothing of its past is left."""
-        self._left.pop(backend, None)
-
     def _leave(self, backend: str) -> None:
         route = self._routes.pop(backend, None)
         if route is not None:
-            values = {(e.map, e.key) for e in entries(route, backend)}
-            self._left[backend] = frozenset(p for p in values if p[1].startswith(backend))
+            left = {(e.map, e.key) for e in entries(route, backend) if e.map not in ROUTING}
+            if left:
+                self._left[backend] = left
         self._behind.shards.add(shard_of(backend))
+
+    def _forget_left(self, name: str, key: str) -> None:
+        backend = key.partition("/")[0]
+        left = self._left.get(backend)
+        if left is not None:
+            left.discard((name, key))
+            if not left:
+                del self._left[backend]
 
     def _model(self, state: State) -> None:
         self._state = state
@@ -170,6 +177,17 @@ class Mirror:
         async with self._lock:
             return await self._flush()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether files are being written, or must not be."""
+        return self._lock.locked()
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Write nothing inside the block."""
+        async with self._lock:
+            yield
+
     @asynccontextmanager
     async def at_rest(self) -> AsyncIterator[Written | None]:
         """Flush, and write nothing inside the block: what the files say meanwhile, if known."""
@@ -179,10 +197,12 @@ class Mirror:
 
     async def _flush(self) -> int:
         behind, self._behind = self._behind, _Behind()
-        if self.tree is None or self._state is None:
+        tree = self.tree
+        if tree is None or self._state is None:
             self._behind.add(behind)
+            self._written = None
             return 0
-        written = Written(self.tree, self._state, self._left_over())
+        written = Written(tree, self._state, self._left_over())
         if not behind:
             self._written = written
             return 0
@@ -192,8 +212,8 @@ class Mirror:
             # All that may change while it is written is read here.
             changes, files = self._entries(behind), self._wholes(behind, self._state)
             for some in files:
-                size += await to_its_end(_put, self.tree, some)
-            size += await to_its_end(_update, self.tree, changes)
+                size += await to_its_end(_put, tree, some)
+            size += await to_its_end(_update, tree, changes)
         except BaseException:
             self._behind.add(behind)
             raise

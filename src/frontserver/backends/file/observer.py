@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -79,15 +80,23 @@ class Observer:
             # A reload was interrupted. What follows on disk is what runs.
             logger.warning("HAProxy runs %s: that is the current one again", generation)
             await asyncio.to_thread(self._generations.promote, generation)
+        await asyncio.to_thread(self._generations.mark, generation)
         extra = await self._extra(manifest)
         servers = await self._servers(manifest, extra)
-        maps = {name: await self._entries(name) for name in MAPS}
+        lines = {name: await self._lines(name) for name in MAPS}
         return Running(
             frontends=manifest.frontends,
             pools=dict(manifest.pools),
             servers=servers,
-            maps=maps,
+            # Of several entries with one key, the first one counts.
+            maps={name: dict(reversed(some)) for name, some in lines.items()},
             extra=extra,
+            doubled=frozenset(
+                (name, key)
+                for name, some in lines.items()
+                for key, count in Counter(key for key, _ in some).items()
+                if count > 1
+            ),
         )
 
     async def look(self, backends: Mapping[str, Sequence[tuple[str, str]]]) -> Look:
@@ -150,17 +159,15 @@ class Observer:
         if found.dynamic_backends and current is not None and manifest is not None:
             self.learning = asyncio.create_task(self._judge.learn(current, manifest))
 
-    async def _entries(self, name: str) -> dict[str, str]:
+    async def _lines(self, name: str) -> list[tuple[str, str]]:
         try:
-            return dict(reversed(await self._runtime.map_entries(name)))
+            return await self._runtime.map_entries(name)
         except CommandRefusedError:
             # Templates of an older version, or of the operator, don't look into every map.
-            return {}
+            return []
 
     async def _extra(self, manifest: Manifest) -> frozenset[str]:
-        """The slots beyond those that were loaded."""
-        if self.capabilities is None or not self.capabilities.dynamic_backends:
-            return frozenset()
+        """The slots beyond those that were loaded: made at run time, then or before a start."""
         sizes = {profile.id: size for profile, size in manifest.pools}
         names = await self._runtime.backend_names()
         return frozenset(name for name in names if is_beyond(name, sizes))

@@ -10,7 +10,7 @@ import msgspec
 from frontserver.backends.file.generations import Generations, Manifest
 from frontserver.errors import StorageError
 from frontserver.planning.compiled import MAPS
-from frontserver.planning.layout import backend_name
+from frontserver.planning.layout import backend_name, is_beyond
 from frontserver.planning.running import Running, RunningServer
 from frontserver.rendering.lines import split
 
@@ -55,6 +55,11 @@ def _running(manifest: Manifest, files: Mapping[str, str]) -> Running:
         for slot in range(size)
     }
     shards = {name: text for name, text in files.items() if name.startswith("50-")}
+    sizes = {profile.id: size for profile, size in manifest.pools}
+    backends = {line.section[1] for line in split(shards) if line.section[:1] == ("backend",)}
+    # Made at run time, and written down since.
+    extra = frozenset(name for name in backends if is_beyond(name, sizes))
+    servers |= {name: {} for name in extra}
     for backend, name, server in _servers(shards):
         if backend in servers:
             servers[backend][name] = server
@@ -63,6 +68,7 @@ def _running(manifest: Manifest, files: Mapping[str, str]) -> Running:
         pools=dict(manifest.pools),
         servers=servers,
         maps={name: map_entries(files.get(name, "")) for name in MAPS},
+        extra=extra,
     )
 
 

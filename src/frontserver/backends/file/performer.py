@@ -20,6 +20,7 @@ from frontserver.backends.file.phrases import (
     questions,
 )
 from frontserver.errors import CommandRefusedError
+from frontserver.haproxy.answers import is_absent
 from frontserver.haproxy.reads import parse_server_states, parse_sessions
 from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.model.routes import RouteKey
@@ -173,7 +174,9 @@ class Performer:
         answers = iter(await self._runtime.run(asked))
         idle: set[str] = set()
         for backend in backends:
-            servers, sessions = next(answers), parse_sessions(next(answers))
-            if not parse_server_states(servers).get(backend) and not sessions.busy:
+            servers, sessions = next(answers), next(answers)
+            if is_absent(sessions) or (
+                not parse_server_states(servers).get(backend) and not parse_sessions(sessions).busy
+            ):
                 idle.add(backend)
         return frozenset(idle)
