@@ -144,6 +144,20 @@ async def test_a_route_that_was_removed_while_its_reload_was_prepared_never_goes
     assert loaded == [["two.apps.example.com"]]
 
 
+async def test_a_reload_for_which_nobody_waits_any_more_is_not_carried_out() -> None:
+    world = World()
+    async with being_prepared(world, sticky()) as ready:
+        revision = world.source.remove(sticky())
+        world.reconciler.wake()
+        await until(lambda: world.reconciler.proxy_status().stored_revision == revision)
+
+        ready.set()
+        await until(lambda: not world.reconciler._reloads.preparing)
+        assert (await world.reconciler.settle(sticky().key, revision, 5)).state == ACTIVE
+
+    assert world.backend.reloads == []
+
+
 async def test_frontends_that_changed_meanwhile_discard_what_was_prepared() -> None:
     world = World()
     async with being_prepared(world, sticky()) as ready:
