@@ -25,6 +25,7 @@ from frontserver.planning.compiled import (
 from frontserver.planning.diff import Changes, diff
 from frontserver.planning.layout import HANDFUL, PoolPolicy
 from frontserver.planning.plan import Plan, ReloadReason, plan
+from frontserver.planning.running import adopt
 from frontserver.reconcile.applied import Applied
 from frontserver.reconcile.backoff import Backoff
 from frontserver.reconcile.reloads import Reloads
@@ -495,6 +496,30 @@ async def test_one_whose_preparation_failed_can_be_given_up_too() -> None:
 
 
 # --- hot pools ---
+
+
+async def test_pools_that_do_not_suffice_any_more_are_laid_out_anew() -> None:
+    """Many came meanwhile, onto slots that the prepared pool, of a calmer moment, hasn't."""
+    alone = Alone(policy=PoolPolicy((), spare=0))
+    backend = alone.backend = alone.applied._backend = Discarding()
+    await alone.start()
+    few = HANDFUL + await alone.grow(HANDFUL) + 1
+    spare = await alone.grow(few)
+    alone.reloads._grown = {}
+    routes = [sticky(f"s{number}") for number in range(few + spare)]
+    other = sticky("other", cookie="B")
+    alone.begin(*routes[:few], other)
+    await alone.reloads.wait()
+
+    await alone.applied.take(alone.plan(config(*routes)))
+    wanted = config(*routes, other)
+    assert await alone.reloads.finish(wanted, lambda _: 1) == ({other.key}, {})
+
+    assert len(backend.discarded) == 1
+    assert backend.running is not None
+    found = adopt(wanted, backend.running, None)
+    assert not diff(found.config, wanted)
+    assert found.layout.slots == alone.applied.layout.slots
 
 
 async def test_a_pool_that_is_used_up_again_soon_grows_faster() -> None:
