@@ -176,7 +176,7 @@ class Applied:
                 raise
             refused = await isolate(keys, check, error)
             accepted = [key for key in keys if key not in refused]
-            if not accepted and _only_routes(reasons):
+            if not accepted and only_routes(reasons):
                 return Preparation(None, (), refused, reasons)
             prepared = await self._backend.prepare(state_with(accepted), self._changed(accepted))
         changes = tuple(change for change in deferred if change.key not in refused)
@@ -263,6 +263,6 @@ def _shape(layout: Layout) -> tuple[object, ...]:
     return layout.slots, {i: (pool.size, pool.extra) for i, pool in layout.pools.items()}
 
 
-def _only_routes(reasons: Iterable[ReloadReason]) -> bool:
+def only_routes(reasons: Iterable[ReloadReason]) -> bool:
     """Whether nothing but routes is to be loaded."""
     return {*reasons} <= {ReloadReason.NEW_PROFILE, ReloadReason.POOL_EMPTY}

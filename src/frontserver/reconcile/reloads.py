@@ -7,13 +7,15 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from frontserver.backends.port import Leftovers
 from frontserver.model.measurements import Measurements
 from frontserver.model.routes import RouteKey
 from frontserver.planning.compiled import CompiledConfig
 from frontserver.planning.layout import Layout
 from frontserver.planning.plan import Plan, ReloadReason
-from frontserver.reconcile.applied import Applied, Preparation
+from frontserver.reconcile.applied import Applied, Preparation, only_routes
 from frontserver.reconcile.backoff import Backoff
 
 # A pool that is used up sooner than this many seconds after it was filled is hot.
@@ -161,6 +163,10 @@ class Reloads:
                 for change in preparation.changes
                 if change.key in settled and wanted.routes.get(change.key) == change.new
             ]
+            if not changes and only_routes(preparation.reasons):
+                # Nobody waits for it any more.
+                await self._applied.discard(preparation)
+                preparation = msgspec.structs.replace(preparation, prepared=None)
             before = self._applied.layout
             refused = await self._applied.load(preparation, changes)
         except Exception as error:

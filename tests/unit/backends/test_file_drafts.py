@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 
 from frontserver.backends.file.backend import FileBackend
+from frontserver.backends.file.tree import Tree
 from frontserver.backends.port import Prepared, State
 from frontserver.errors import ConfigRejectedError, StorageError
 from frontserver.model.routes import (
@@ -24,7 +27,16 @@ from frontserver.planning.layout import PoolPolicy
 from frontserver.planning.plan import RouteSteps, lay_out, lay_out_within, plan
 from frontserver.rendering.render import PROFILES, SHARD_SLOTS, shard_name
 from tests.unit.backends.conftest import Site
-from tests.unit.backends.fileworld import REFILL, ask, current, driving, generations, origin, shop
+from tests.unit.backends.fileworld import (
+    REFILL,
+    ask,
+    current,
+    driving,
+    generations,
+    origin,
+    shop,
+    until,
+)
 from tests.unit.backends.test_contract import Driver
 from tests.unit.planning.routes import POLICY, compiled, http, mongo
 
@@ -226,3 +238,31 @@ async def test_a_refused_candidate_is_told_before_anything_is_loaded(
     assert generations(site) == had
     assert PROFILES in {path.name for path in current(site).iterdir()}
     await driver.assert_in_step()
+
+
+async def test_slots_rest_on_while_a_draft_is_written_instead_of_having_changes_wait(
+    site: Site, driver: Driver
+) -> None:
+    """A sweep is a part of a round: whoever needs no reload would wait for the disk."""
+    await driver.to(shop(1), mongo())
+    slot = driver.state.layout.slots[shop(1).key]
+    await driver.to(mongo())
+    backend, writing = driver.backend, threading.Event()
+    assert isinstance(backend, FileBackend)
+    derive = site.generations.derive
+
+    def slow(*arguments: Any) -> Tree:
+        assert writing.wait(10)
+        return derive(*arguments)
+
+    site.generations.derive = slow  # type: ignore[method-assign]
+    preparing = asyncio.create_task(Reload(driver).prepare(shop(1, "w", sticky=CookieName("C"))))
+    try:
+        await until(lambda: backend._mirror.is_at_rest, "the draft is being written")
+        async with asyncio.timeout(5):
+            assert await backend.idle([slot]) == frozenset()
+    finally:
+        writing.set()
+        prepared = await preparing
+    assert await backend.idle([slot]) == {slot}
+    await backend.discard(prepared)

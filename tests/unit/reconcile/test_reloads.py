@@ -25,6 +25,7 @@ from frontserver.planning.compiled import (
 from frontserver.planning.diff import Changes, diff
 from frontserver.planning.layout import HANDFUL, PoolPolicy
 from frontserver.planning.plan import Plan, ReloadReason, plan
+from frontserver.planning.running import adopt
 from frontserver.reconcile.applied import Applied
 from frontserver.reconcile.backoff import Backoff
 from frontserver.reconcile.reloads import Reloads
@@ -142,6 +143,20 @@ async def test_a_route_that_was_removed_while_its_reload_was_prepared_never_goes
         assert (await world.reconciler.settle(sticky().key, revision, 5)).state == ACTIVE
 
     assert loaded == [["two.apps.example.com"]]
+
+
+async def test_a_reload_for_which_nobody_waits_any_more_is_not_carried_out() -> None:
+    world = World()
+    async with being_prepared(world, sticky()) as ready:
+        revision = world.source.remove(sticky())
+        world.reconciler.wake()
+        await until(lambda: world.reconciler.proxy_status().stored_revision == revision)
+
+        ready.set()
+        await until(lambda: not world.reconciler._reloads.preparing)
+        assert (await world.reconciler.settle(sticky().key, revision, 5)).state == ACTIVE
+
+    assert world.backend.reloads == []
 
 
 async def test_frontends_that_changed_meanwhile_discard_what_was_prepared() -> None:
@@ -481,6 +496,30 @@ async def test_one_whose_preparation_failed_can_be_given_up_too() -> None:
 
 
 # --- hot pools ---
+
+
+async def test_pools_that_do_not_suffice_any_more_are_laid_out_anew() -> None:
+    """Many came meanwhile, onto slots that the prepared pool, of a calmer moment, hasn't."""
+    alone = Alone(policy=PoolPolicy((), spare=0))
+    backend = alone.backend = alone.applied._backend = Discarding()
+    await alone.start()
+    few = HANDFUL + await alone.grow(HANDFUL) + 1
+    spare = await alone.grow(few)
+    alone.reloads._grown = {}
+    routes = [sticky(f"s{number}") for number in range(few + spare)]
+    other = sticky("other", cookie="B")
+    alone.begin(*routes[:few], other)
+    await alone.reloads.wait()
+
+    await alone.applied.take(alone.plan(config(*routes)))
+    wanted = config(*routes, other)
+    assert await alone.reloads.finish(wanted, lambda _: 1) == ({other.key}, {})
+
+    assert len(backend.discarded) == 1
+    assert backend.running is not None
+    found = adopt(wanted, backend.running, None)
+    assert not diff(found.config, wanted)
+    assert found.layout.slots == alone.applied.layout.slots
 
 
 async def test_a_pool_that_is_used_up_again_soon_grows_faster() -> None:

@@ -229,8 +229,9 @@ class FileBackend:
     async def idle(self, backends: Sequence[str]) -> frozenset[str]:
         await self._performer.sweep()
         idle = await self._performer.idle(backends)
-        if idle and self._mirror.is_busy:
-            return frozenset()  # A whole configuration may be under way: ask again later.
+        if idle and self._mirror.is_at_rest:
+            # Disk follows once a draft is written, and no change shall wait for that: they rest on.
+            return frozenset()
         if idle:
             # Another route may take the slot next: disk must not know both at once. Also when
             # nothing is behind: a flush may be under way, and fail.

@@ -41,6 +41,8 @@ class Mirror:
 
     def __init__(self, renderer: Renderer) -> None:
         self.tree: Tree | None = None
+        # Whether a flush would have to wait until a draft is written.
+        self.is_at_rest = False
         self._renderer = renderer
         self._state: State | None = None
         self._maps: dict[str, dict[str, str]] = {name: {} for name in MAPS}
@@ -177,11 +179,6 @@ class Mirror:
         async with self._lock:
             return await self._flush()
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether files are being written, or must not be."""
-        return self._lock.locked()
-
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """Write nothing inside the block."""
@@ -191,9 +188,13 @@ class Mirror:
     @asynccontextmanager
     async def at_rest(self) -> AsyncIterator[Written | None]:
         """Flush, and write nothing inside the block: what the files say meanwhile, if known."""
-        async with self._lock:
-            await self._flush()
-            yield self._written
+        self.is_at_rest = True
+        try:
+            async with self._lock:
+                await self._flush()
+                yield self._written
+        finally:
+            self.is_at_rest = False
 
     async def _flush(self) -> int:
         behind, self._behind = self._behind, _Behind()

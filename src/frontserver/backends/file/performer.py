@@ -5,7 +5,7 @@ HAProxy management guide, section 9.3 (Unix Socket commands).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import islice
 
 from frontserver.backends.file.careful import Careful
@@ -51,9 +51,9 @@ class Performer:
         self._careful = Careful(runtime, mirror)
 
     @property
-    def leaving(self) -> frozenset[tuple[str, str]]:
-        """Servers out of service whose streams haven't ended: (backend, name)."""
-        return frozenset(self._careful.leaving)
+    def leaving(self) -> Set[tuple[str, str]]:
+        """Servers out of service whose streams haven't ended: (backend, name), as of now."""
+        return self._careful.leaving.keys()
 
     def forget_leaving(self) -> None:
         """A new worker knows nothing of them."""
