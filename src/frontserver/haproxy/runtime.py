@@ -71,7 +71,7 @@ class RuntimeClient:
             try:
                 conversation = await self._open()
             except ProxyUnavailableError as error:
-                if self._master is None or not _refuses(error):
+                if self._master is None or not sockets.refused(error):
                     raise
                 return [await self._through_master(self._master, one) for one in encoded]
             _check_sizes(encoded, self._capabilities or conversation.capabilities)
@@ -337,7 +337,3 @@ def _check_sizes(commands: list[Encoded], capabilities: Capabilities) -> None:
                 f"not sent: {len(command.data)} bytes are more than the "
                 f"{capabilities.payload_limit} that this HAProxy takes at once",
             )
-
-
-def _refuses(error: ProxyUnavailableError) -> bool:
-    return isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError)

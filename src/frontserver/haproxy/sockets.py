@@ -33,6 +33,11 @@ async def connect(path: Path, timeout: float) -> socket.socket:  # noqa: ASYNC10
     return connection
 
 
+def refused(error: Exception) -> bool:
+    """Whether nobody listened: nothing was sent, so nothing was done."""
+    return isinstance(error.__cause__, ConnectionRefusedError | FileNotFoundError)
+
+
 async def ask(path: Path, data: bytes, timeout: float) -> str:  # noqa: ASYNC109
     """Send `data`, half-close, and read to the end of file.
 

@@ -332,6 +332,7 @@ async def test_profiles_are_tried_once_more_where_backends_can_be_made_at_run_ti
     await bench.require(STICKY)
 
     assert canary.asked == [({*STANDARD, STICKY_ID}, dynamic) for dynamic in (False, True)]
+    bench.judge.loaded(bench.site.frontends.fingerprint)
     assert bench.judge.growing == {*STANDARD, STICKY_ID}
 
 

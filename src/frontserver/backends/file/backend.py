@@ -26,6 +26,7 @@ from frontserver.errors import (
     ProxyUnavailableError,
     StorageError,
 )
+from frontserver.haproxy import sockets
 from frontserver.haproxy.canary import Canary
 from frontserver.haproxy.check import rejection
 from frontserver.haproxy.external import ExternalHaproxy
@@ -123,6 +124,9 @@ class FileBackend:
             await asyncio.to_thread(self._reframe)
             raise
 
+        current = self._generations.current()
+        if current is not None and await self._observer.runs(current):
+            await asyncio.to_thread(self._generations.mark, current)
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch_worker())
 
@@ -343,7 +347,7 @@ class FileBackend:
         except ProxyError as error:
             if before is not None and not await self._observer.runs(draft.path):
                 await asyncio.to_thread(self._generations.promote, before)
-                if isinstance(error, ConfigRejectedError):
+                if isinstance(error, ConfigRejectedError) or sockets.refused(error):
                     # Else it may come to run it after all, and must be recognised then.
                     await asyncio.to_thread(self._generations.discard, draft.path)
             raise

@@ -157,6 +157,8 @@ class Observer:
         self._judge.dynamic = found.dynamic_backends
         manifest = self._generations.manifest(current.name) if current else None
         if found.dynamic_backends and current is not None and manifest is not None:
+            if self.learning is not None:
+                self.learning.cancel()
             self.learning = asyncio.create_task(self._judge.learn(current, manifest))
 
     async def _lines(self, name: str) -> list[tuple[str, str]]:
