@@ -34,7 +34,7 @@ STEPS: dict[str, tuple[str, ...]] = {
         "frontserver.backends.file.performer:Performer._say",
         "frontserver.backends.file.performer:Performer._remove",
     ),
-    "read-back!": ("frontserver.backends.file.performer:Performer._unlike",),
+    "read-back!": ("frontserver.backends.file.performer:differs",),
     "note for disk!": ("frontserver.backends.file.backend:FileBackend.persist",),
     "answer!": ("frontserver.api.routes:_stored",),
     # Not part of a request, but beside it in the same process.

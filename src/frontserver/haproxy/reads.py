@@ -12,6 +12,8 @@ import msgspec
 
 from frontserver.errors import ProxyError
 
+_PID = re.compile(r"^Pid: (\d+)$", re.MULTILINE)
+_STOPPING = re.compile(r"^Stopping: (\d+)$", re.MULTILINE)
 _MAP_LINE = re.compile(r"0x[0-9a-f]+ (\S+)(?: (.*))?")
 _MAP_SIZE = re.compile(r"^-?\d+ \((.+?)\) .*\bentry_cnt=(\d+)", re.MULTILINE)
 # Words up to the first argument, alternative or colon.
@@ -99,6 +101,17 @@ def parse_info(text: str) -> Info:
         )
     except (KeyError, ValueError) as error:
         raise _unreadable("show info", text) from error
+
+
+def parse_process(text: str) -> tuple[int, bool]:
+    """The PID, and whether it is leaving, of `show info`; the rest of its lines isn't looked at.
+
+    Raises `ProxyError` if it isn't that answer.
+    """
+    pid, stopping = _PID.search(text), _STOPPING.search(text)
+    if pid is None or not text.startswith("Name: "):
+        raise _unreadable("show info", text)
+    return int(pid[1]), stopping is not None and stopping[1] != "0"
 
 
 def parse_map(text: str) -> list[tuple[str, str]]:

@@ -199,7 +199,8 @@ class _Conversation:
         self._connection = connection
         self._timeout = timeout
         self._buffer = bytearray()
-        self._info: reads.Info | None = None
+        # The PID of the worker at the other end, once it has said so.
+        self.worker = 0
         self._fresh_until = 0.0
 
     @classmethod
@@ -212,11 +213,6 @@ class _Conversation:
             conversation.close()
             raise
         return conversation
-
-    @property
-    def worker(self) -> int:
-        """The PID of the worker at the other end."""
-        return self._info.pid if self._info else 0
 
     @property
     def usable(self) -> bool:
@@ -258,16 +254,17 @@ class _Conversation:
     def _judge(self, answer: str) -> None:
         """Look at the closing question's answer: ours, from the same worker, and current?"""
         try:
-            info = reads.parse_info(answer)
+            pid, stopping = reads.parse_process(answer)
+            version = None if self.worker else reads.parse_info(answer).version
         except ProxyError as error:
             raise ProxyUnavailableError("HAProxy's answers can't be told apart") from error
-        if self._buffer or (self._info is not None and self._info.pid != info.pid):
+        if self._buffer or self.worker not in (0, pid):
             raise ProxyUnavailableError("HAProxy's answers can't be told apart")
-        if info.stopping:
-            raise _StaleError(f"HAProxy's worker {info.pid} has been replaced")
-        if self._info is None:
-            self.capabilities = Capabilities.from_version(info.version)
-        self._info = info
+        if stopping:
+            raise _StaleError(f"HAProxy's worker {pid} has been replaced")
+        if version is not None:
+            self.capabilities = Capabilities.from_version(version)
+        self.worker = pid
         self._fresh_until = asyncio.get_running_loop().time() + _FRESH
 
     def close(self) -> None:
@@ -278,13 +275,16 @@ class _Conversation:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._send(data)
-                return [await self._until_prompt() for _ in range(prompts)]
+                await self._until(prompts)
         except TimeoutError as error:
             raise ProxyUnavailableError(
                 f"HAProxy didn't answer within {self._timeout} s on its runtime socket"
             ) from error
         except OSError as error:
             raise _StaleError(f"HAProxy's runtime socket failed: {error}") from error
+        *pieces, rest = bytes(self._buffer).split(_PROMPT, prompts)
+        self._buffer = bytearray(rest)
+        return pieces
 
     async def _send(self, data: bytes) -> None:
         try:
@@ -296,18 +296,42 @@ class _Conversation:
         if sent < len(data):
             await asyncio.get_running_loop().sock_sendall(self._connection, data[sent:])
 
-    async def _until_prompt(self) -> bytes:
+    async def _until(self, prompts: int) -> None:
+        """Read until there are so many prompts; whoever waits is woken once, not by each answer."""
         loop = asyncio.get_running_loop()
-        searched = 0
-        while (end := self._buffer.find(_PROMPT, searched)) < 0:
-            searched = max(0, len(self._buffer) - len(_PROMPT) + 1)
-            chunk = await loop.sock_recv(self._connection, _CHUNK)
-            if not chunk:
-                raise _StaleError("HAProxy closed its runtime socket before it answered")
-            self._buffer += chunk
-        piece = bytes(self._buffer[:end])
-        del self._buffer[: end + len(_PROMPT)]
-        return piece
+        done: asyncio.Future[None] = loop.create_future()
+        seen = self._buffer.count(_PROMPT)
+
+        def read() -> None:
+            nonlocal seen
+            # A prompt may come in two parts.
+            before = max(0, len(self._buffer) - len(_PROMPT) + 1)
+            try:
+                self._buffer += self._received()
+            except (OSError, _StaleError) as error:
+                if not done.done():
+                    done.set_exception(error)
+                return
+            seen += self._buffer.count(_PROMPT, before)
+            if seen >= prompts and not done.done():
+                done.set_result(None)
+
+        if seen >= prompts:
+            return
+        loop.add_reader(self._connection, read)
+        try:
+            await done
+        finally:
+            loop.remove_reader(self._connection)
+
+    def _received(self) -> bytes:
+        try:
+            chunk = self._connection.recv(_CHUNK)
+        except BlockingIOError:
+            return b""
+        if not chunk:
+            raise _StaleError("HAProxy closed its runtime socket before it answered")
+        return chunk
 
 
 def _text(piece: bytes, payload_lines: int) -> str:

@@ -6,7 +6,7 @@ HAProxy management guide, section 9.3 (Unix Socket commands).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from itertools import islice
+from itertools import chain, islice
 
 from frontserver.backends.file.careful import Careful
 from frontserver.backends.file.mirror import Mirror
@@ -75,7 +75,6 @@ class Performer:
         doubtful = [step for step, sentence in said if sentence is None]
         sentences = [(step, sentence) for step, sentence in said if sentence is not None]
         doubtful += await self._say(sentences)
-        doubtful += await self._unlike([step for step, _ in sentences if step not in doubtful])
         failed: dict[RouteKey, str] = {}
         for step in doubtful:
             try:
@@ -105,24 +104,18 @@ class Performer:
     async def _say(
         self, sentences: Sequence[tuple[RouteSteps, Sequence[Phrase]]]
     ) -> list[RouteSteps]:
-        """Say it all; returns the steps to which HAProxy answered otherwise than expected."""
-        commands = [phrase.command for _, sentence in sentences for phrase in sentence]
-        answers = iter(await self._runtime.run(commands))
-        doubtful = []
-        for step, sentence in sentences:
-            heard = list(islice(answers, len(sentence)))
-            if not all(said.worked(answer) for said, answer in zip(sentence, heard, strict=True)):
-                doubtful.append(step)
-        return doubtful
-
-    async def _unlike(self, steps: Sequence[RouteSteps]) -> list[RouteSteps]:
-        """Those of the steps that read back differently."""
-        asked = [questions(step) for step in steps]
-        answers = iter(await self._runtime.run([question for some in asked for question in some]))
+        """Say it all and ask what came of it, at once; the steps that aren't as expected."""
+        said = [phrase.command for _, sentence in sentences for phrase in sentence]
+        asked = [questions(step) for step, _ in sentences]
+        answers = iter(await self._runtime.run([*said, *chain.from_iterable(asked)]))
+        worked = [
+            [phrase.worked(answer) for phrase, answer in zip(sentence, answers, strict=False)]
+            for _, sentence in sentences
+        ]
         return [
             step
-            for step, some in zip(steps, asked, strict=True)
-            if differs(step, list(islice(answers, len(some)))) is not None
+            for (step, _), each, some in zip(sentences, worked, asked, strict=True)
+            if differs(step, list(islice(answers, len(some)))) is not None or not all(each)
         ]
 
     async def _remove(self, steps: Sequence[RouteSteps]) -> None:
