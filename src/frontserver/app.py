@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import re
@@ -85,6 +86,9 @@ logger = logging.getLogger(__name__)
 
 TOKEN_LIFE = timedelta(hours=24)
 _BACKLOG = 2048
+# Objects made before the young, the middle and the old are looked at for garbage (gc module).
+_COLLECTIONS = 10_000, 20, 50
+_SETTLING = 0.5
 _NO_DATAPLANE = (
     "FRONTSERVER_BACKEND: the dataplane backend, the default, isn't part of this version yet; "
     "set FRONTSERVER_BACKEND=file"
@@ -141,6 +145,9 @@ class FrontServer:
             services = await make_services(settings, database, reconciler)
             task = asyncio.create_task(reconciler.run())
             stack.push_async_callback(_cancelled, task)
+            gc.set_threshold(*_COLLECTIONS)
+            settling = asyncio.create_task(self._settle_memory(reconciler))
+            stack.push_async_callback(_cancelled, settling)
             api = make_api(settings, services, reconciler, metrics)
             await self._serve(api, listener, task)
 
@@ -182,6 +189,16 @@ class FrontServer:
                 await reconciling
         finally:
             stopping.cancel()
+
+    async def _settle_memory(self, reconciler: Reconciler) -> None:
+        """Once all routes are there, don't let the collector look at them again and again.
+
+        A full collection over 50,000 routes takes 0.3 s, in which nobody is served.
+        """
+        while not reconciler.proxy_status().in_step:
+            await asyncio.sleep(_SETTLING)
+        gc.collect()
+        gc.freeze()
 
 
 def listening_socket(listen: HostPort) -> socket.socket:

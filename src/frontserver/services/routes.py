@@ -43,7 +43,6 @@ from frontserver.wire.routes import (
     MongoRouteRequest,
     RemoveRequest,
     RouteView,
-    http_route,
     mongo_route,
     path_prefix,
 )
@@ -209,12 +208,10 @@ class RouteService:
         return self._view(record)
 
     def _http_route(self, request: HttpRouteRequest) -> HttpRoute:
-        return http_route(
-            request,
-            app_domain=self._reader.app_domain,
-            tls_available=self._reader.tls_available,
-            reserved=self._reserved,
-        )
+        Subdomain(request.subdomain, reserved=self._reserved)
+        route = self._reader.route(RouteKind.HTTP, encode_request(request))
+        assert isinstance(route, HttpRoute)  # noqa: S101 - of such a request
+        return route
 
     async def _store(
         self,

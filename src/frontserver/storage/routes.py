@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 from sqlalchemy import and_, bindparam, delete, func, or_, select, tuple_
@@ -44,17 +45,28 @@ class RouteReader(msgspec.Struct, frozen=True, kw_only=True):
     tls_available: bool
 
     def route(self, kind: str, request: str) -> Route:
-        """The route of a stored row. Raises `InputError` if today's rules don't allow it."""
-        decoded = decode_request(RouteKind(kind), request)
-        if isinstance(decoded, HttpRouteRequest):
-            return http_route(
-                decoded,
-                app_domain=self.app_domain,
-                tls_available=self.tls_available,
-                # A name that is reserved today may have been given away before.
-                reserved=frozenset(),
-            )
-        return mongo_route(decoded, mongo_domain=self.mongo_domain, default_host="")
+        """The route of a stored row. Raises `InputError` if today's rules don't allow it.
+
+        Those of the last few requests are remembered: a route is read back right after it is
+        stored.
+        """
+        return _route(kind, request, self.app_domain, self.mongo_domain, self.tls_available)
+
+
+@lru_cache(maxsize=4096)
+def _route(
+    kind: str, request: str, app_domain: str, mongo_domain: str, tls_available: bool
+) -> Route:
+    decoded = decode_request(RouteKind(kind), request)
+    if isinstance(decoded, HttpRouteRequest):
+        return http_route(
+            decoded,
+            app_domain=app_domain,
+            tls_available=tls_available,
+            # A name that is reserved today may have been given away before.
+            reserved=frozenset(),
+        )
+    return mongo_route(decoded, mongo_domain=mongo_domain, default_host="")
 
 
 _DECODERS: dict[
