@@ -81,6 +81,7 @@ from frontserver.services.routes import RouteService
 from frontserver.settings import Settings
 from frontserver.storage.engine import Database, open_database
 from frontserver.storage.feed import RouteStore
+from frontserver.storage.routes import StoredRoute
 
 logger = logging.getLogger(__name__)
 
@@ -261,6 +262,9 @@ async def opened_services(settings: Settings) -> AsyncIterator[Services]:
 
 class _Nobody:
     """A publisher for commands: a running `serve` finds what was stored by itself."""
+
+    def tell(self, key: RouteKey, stored: StoredRoute) -> None:
+        pass
 
     def wake(self) -> None:
         pass

@@ -38,6 +38,7 @@ from frontserver.reconcile.reloads import Reloads
 from frontserver.reconcile.resolution import Resolver
 from frontserver.reconcile.source import RouteSource
 from frontserver.reconcile.upkeep import regularly
+from frontserver.storage.routes import StoredRoute
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +109,8 @@ class Reconciler:
         self._dirty: set[RouteKey] = set()
         self._revision = 0
         self._applied_revision = 0
+        # Changes by their revisions, as far as somebody told of them.
+        self._told: dict[int, tuple[RouteKey, StoredRoute]] = {}
         self._woken = asyncio.Event()
         self._must_observe = True
         self._begun = False
@@ -135,6 +138,11 @@ class Reconciler:
         backend.on_change(self._process_changed)
 
     # --- what the services ask ---
+
+    def tell(self, key: RouteKey, stored: StoredRoute) -> None:
+        """This was stored, and is durable: bring it in."""
+        self._told[stored.revision] = key, stored
+        self.wake()
 
     def wake(self) -> None:
         """Something was stored: look at it now."""
@@ -324,7 +332,9 @@ class Reconciler:
                 if statuses.get(key, PENDING).revision != stored.revision
             )
         else:
-            revision, changed = await self._source.changes_since(self._revision)
+            revision, changed = self._told_without_a_gap()
+            if revision == self._revision:
+                revision, changed = await self._source.changes_since(self._revision)
         unknown = self._desired.take(changed)
         self._dirty |= changed.keys()
         self._revision = revision
@@ -334,6 +344,19 @@ class Reconciler:
             task = asyncio.create_task(self._resolve(unknown))
             self._lookups.add(task)
             task.add_done_callback(self._lookups.discard)
+
+    def _told_without_a_gap(self) -> tuple[int, Mapping[RouteKey, StoredRoute]]:
+        """The revisions that follow the last one, if they are all that was told of.
+
+        Revisions have no gaps: what is told of each needn't be asked of the database. Where one
+        is missing, somebody else has stored something, and then it is asked for everything.
+        """
+        told, self._told = self._told, {}
+        fresh = {at: change for at, change in told.items() if at > self._revision}
+        revision = self._revision + len(fresh)
+        if max(fresh, default=self._revision) != revision:
+            return self._revision, {}
+        return revision, dict(fresh[at] for at in sorted(fresh))
 
     def _set_certificates(self) -> None:
         certificates = self._certificates()

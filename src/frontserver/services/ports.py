@@ -6,10 +6,15 @@ from typing import Protocol
 
 from frontserver.model.routes import RouteKey
 from frontserver.model.status import ProxyStatus, RouteStatus
+from frontserver.storage.routes import StoredRoute
 
 
 class Publisher(Protocol):
     """Brings stored state into HAProxy and says how far it got."""
+
+    def tell(self, key: RouteKey, stored: StoredRoute) -> None:
+        """This was stored, and is durable: bring it in. Returns at once."""
+        ...
 
     def wake(self) -> None:
         """Something was stored: look at it now. Returns at once."""

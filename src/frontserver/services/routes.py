@@ -35,6 +35,7 @@ from frontserver.storage.routes import (
     RouteRecord,
     RouteRepository,
     RouteRequest,
+    StoredRoute,
     encode_request,
 )
 from frontserver.storage.session import Session
@@ -171,7 +172,7 @@ class RouteService:
             return revision
 
         revision = await self._database.write(work)
-        self._publisher.wake()
+        self._publisher.tell(key, StoredRoute(None, revision))
         return await self._publisher.settle(key, revision, wait)
 
     async def list_agent(self, agent_id: AgentId) -> list[RouteView]:
@@ -292,7 +293,8 @@ class RouteService:
         return profile_of(route) if isinstance(route, HttpRoute) else HTTP_PROFILE
 
     async def _published(self, record: RouteRecord, created: bool, wait: float) -> Published:
-        self._publisher.wake()
+        route = self._reader.route(record.key.kind, record.request)
+        self._publisher.tell(record.key, StoredRoute(route, record.revision))
         status = await self._publisher.settle(record.key, record.revision, wait)
         view = route_view(self._reader, record, status)
         uri = None

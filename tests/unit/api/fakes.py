@@ -31,6 +31,7 @@ from frontserver.services.certificates import CertificateService
 from frontserver.services.profiles import profile
 from frontserver.services.routes import Published, RouteService
 from frontserver.storage.agents import AgentRecord
+from frontserver.storage.routes import StoredRoute
 from frontserver.wire.agents import AgentView, AuthenticateRequest, RegisterRequest
 from frontserver.wire.certificates import AgentConfig, CertificateBundle
 from frontserver.wire.routes import (
@@ -286,6 +287,9 @@ class FakePublisher:
     def __init__(self) -> None:
         self.proxy = IN_STEP
         self.outcome = ACTIVE
+
+    def tell(self, key: RouteKey, stored: StoredRoute) -> None:
+        pass
 
     def wake(self) -> None:
         """Nobody listens."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from frontserver.model.routes import RouteKey
 from frontserver.model.status import PENDING, ProxyStatus, RouteState, RouteStatus
+from frontserver.storage.routes import StoredRoute
 
 START = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -19,6 +20,9 @@ class FakePublisher:
         self.statuses: dict[RouteKey, RouteStatus] = {}
         self.woken = 0
         self.waits: list[tuple[RouteKey, int, float]] = []
+
+    def tell(self, key: RouteKey, stored: StoredRoute) -> None:
+        self.wake()
 
     def wake(self) -> None:
         self.woken += 1
