@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 def differences(present: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
     """The lines of a unified diff, file by file; none if nothing differs.
 
-    Maps are compared without regard to the order of their lines. Of certificates it is only said
-    that they differ: they may hold private keys.
+    Maps are compared without regard to the order of their lines, nor to lines that are out of use.
+    Of certificates it is only said that they differ: they may hold private keys.
     """
     for name in sorted(present.keys() | wanted.keys()):
         before, after = present.get(name), wanted.get(name)
@@ -43,10 +43,14 @@ def _label(side: str, name: str, text: str | None) -> str:
 
 def _of_maps(name: str, before: str, after: str) -> Iterator[str]:
     """Without context: the neighbours of a line say nothing."""
-    present, wanted = Counter(before.splitlines()), Counter(after.splitlines())
+    present, wanted = Counter(_entries(before)), Counter(_entries(after))
     gone, new = sorted((present - wanted).keys()), sorted((wanted - present).keys())
     if gone or new:
         yield f"--- on disk/{name}"
         yield f"+++ rendered/{name}"
         yield from (f"-{line}" for line in gone)
         yield from (f"+{line}" for line in new)
+
+
+def _entries(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line and not line.startswith("#")]

@@ -42,6 +42,11 @@ def test_a_file_that_comes_or_goes_is_told_as_diff_does(
     assert list(differences(before, after))[:2] == head
 
 
+def test_lines_of_a_map_that_are_out_of_use_are_no_difference() -> None:
+    on_disk = {"maps/hosts.map": "a.example.com p1.0\n#.example.com p1.1\n"}
+    assert list(differences(on_disk, {"maps/hosts.map": "a.example.com p1.0\n"})) == []
+
+
 def test_the_order_of_a_map_is_no_difference() -> None:
     before = {"maps/hosts.map": "a 1\nb 2\nc 3\n"}
 
