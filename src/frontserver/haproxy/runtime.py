@@ -28,8 +28,9 @@ _PROMPT = b"\n> "
 _QUESTION = Encoded("show info", b"show info\n")
 # Longer than `stats timeout` (10 s); short, because a conversation keeps an old worker alive.
 _GREETING = b"prompt\nset timeout cli 60s\n" + _QUESTION.data
-# After so many seconds of silence, ask whether the worker is still the current one, before sending.
-_FRESH = 0.2
+# After so many seconds of silence, ask whether the worker is still the current one, before sending:
+# less than a reload takes, so that no change is made on a worker that leaves.
+_FRESH = 0.02
 # Sent at once, so that HAProxy never waits for us to read while we wait for it to read.
 _WINDOW = 12_000
 _CHUNK = 1 << 16

@@ -25,6 +25,8 @@ LOW_WATER_SHARE = 0.2
 # A pool that is used up soon after it was filled gets so many times the room it had, up to a bound.
 HOT_GROWTH = 4
 HOT_SPARE = 2048
+# A pool that nobody uses stays for so many reloads: its routes may be back, and cost one each.
+KEPT_UNUSED = 8
 
 # One spelling a slot: `p1f….07` is no backend of ours.
 _BACKEND = re.compile(r"(?P<profile>[^.]+)\.(?P<slot>0|[1-9][0-9]{0,8})")
@@ -65,7 +67,8 @@ class Pool(msgspec.Struct, frozen=True):
 
     Slots from `fresh` on were never used; `returned` were, and are free again; `resting` are
     out of use until their backend is seen idle or HAProxy reloads. `room` is how many were free
-    when the pool was loaded, as far as that is known.
+    when the pool was loaded, as far as that is known; `unused` is how many reloads it has outlived
+    without a route.
     """
 
     profile: Profile
@@ -75,6 +78,7 @@ class Pool(msgspec.Struct, frozen=True):
     resting: frozenset[int] = frozenset()
     room: int = 0
     extra: frozenset[int] = frozenset()
+    unused: int = 0
 
     @property
     def spare(self) -> int:
@@ -196,7 +200,7 @@ class Layout(msgspec.Struct, frozen=True):
     ) -> Layout:
         """The layout that the next reload loads: pools grown for `demand` more routes each.
 
-        A pool that nobody uses, and that isn't standard, goes. `hot` names the profiles whose
+        A pool that isn't standard, and that nobody has used for some reloads, goes. `hot` names the profiles whose
         pools grow faster.
         """
         profiles = {pool.profile for pool in self.pools.values()}
@@ -209,6 +213,9 @@ class Layout(msgspec.Struct, frozen=True):
                 size = policy.wanted_when_hot(pool, more)
             if size:
                 pools[profile.id] = pool.reloaded(size).with_room_for(more)
+            elif pool.size and pool.unused < KEPT_UNUSED:
+                unused = pool.unused + 1
+                pools[profile.id] = msgspec.structs.replace(pool.reloaded(pool.size), unused=unused)
         return msgspec.structs.replace(self, pools=Map(pools))
 
     def resized(self, pools: Mapping[str, Pool]) -> Layout | None:
@@ -222,6 +229,7 @@ class Layout(msgspec.Struct, frozen=True):
             profile_id: msgspec.structs.replace(
                 (self.pools.get(profile_id) or Pool(pool.profile, 0)).reloaded(pool.size),
                 room=pool.room,
+                unused=pool.unused,
             )
             for profile_id, pool in pools.items()
         }

@@ -14,6 +14,7 @@ from frontserver.planning.layout import (
     HANDFUL,
     HOT_GROWTH,
     HOT_SPARE,
+    KEPT_UNUSED,
     Layout,
     Pool,
     PoolPolicy,
@@ -157,11 +158,15 @@ def test_an_update_in_place_has_nothing_to_undo() -> None:
 # --- reloads ---
 
 
-def test_a_reload_brings_pools_for_new_profiles_and_drops_unused_ones() -> None:
+def test_a_reload_brings_pools_for_new_profiles_and_some_later_one_drops_unused_ones() -> None:
     made = layout(4).reloaded({RARE: 2}, POLICY)
     assert {pool.profile: pool.size for pool in made.pools.values()} == {STANDARD: 64, RARE: 2}
-    gone = made.reloaded({}, PoolPolicy())
-    assert dict(gone.pools) == {}
+    for _ in range(KEPT_UNUSED):
+        made = made.reloaded({}, PoolPolicy())
+        assert set(made.pools) == {STANDARD.id, RARE.id}
+    used = made.place(A, RARE).reloaded({}, PoolPolicy()).pools
+    assert (set(used), used[RARE.id].unused) == ({RARE.id}, 0)
+    assert dict(made.reloaded({}, PoolPolicy()).pools) == {}
 
 
 def test_a_reload_wakes_what_rested_and_keeps_everybody_in_place() -> None:

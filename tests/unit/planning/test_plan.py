@@ -232,7 +232,7 @@ def test_a_move_to_an_unknown_profile_leaves_the_old_slot_alone_until_the_reload
     assert result.layout.slots[http().key] == PLAIN
     after = lay_out(result.layout, result.deferred, SCARCE)
     assert after.slots[http().key] != PLAIN
-    assert HTTP_PROFILE.id not in after.pools  # Nobody is left there.
+    assert after.pools[HTTP_PROFILE.id].used == 0
 
 
 def test_a_vacated_slot_rests_and_its_values_go_last() -> None:

@@ -148,6 +148,7 @@ def test_global() -> None:
         "description frontserver-000042-abc",
         "stats socket /run/runtime.sock mode 600 level admin",
         "stats timeout 1h",
+        "mworker-max-reloads 1000000",
         "ssl-default-bind-options ssl-min-ver TLSv1.2",
         "ssl-default-server-options ssl-min-ver TLSv1.2",
         "hard-stop-after 24h",
