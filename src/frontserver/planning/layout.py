@@ -200,8 +200,8 @@ class Layout(msgspec.Struct, frozen=True):
     ) -> Layout:
         """The layout that the next reload loads: pools grown for `demand` more routes each.
 
-        A pool that isn't standard, and that nobody has used for some reloads, goes. `hot` names the profiles whose
-        pools grow faster.
+        A pool that isn't standard, and that nobody has used for some reloads, goes. `hot` names
+        the profiles whose pools grow faster.
         """
         profiles = {pool.profile for pool in self.pools.values()}
         pools: dict[str, Pool] = {}
