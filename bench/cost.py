@@ -22,6 +22,9 @@ _ROUTES = 40
 # Disk follows a moment after the answer, and statuses a second after.
 _AFTERWARDS = 2.0
 _PAUSE = 0.05
+# Bytes in the time above that don't come from loading, and how often to look for them.
+_QUIET = 100_000
+_MOST_SETTLING = 30
 
 
 def run(results: Results, options: Options) -> dict[str, str]:
@@ -41,6 +44,7 @@ def run(results: Results, options: Options) -> dict[str, str]:
 
 def _cost(system: System, size: int, fleet: Fleet, options: Options) -> list[Cost]:
     seconds = max(5.0, options.seconds / 2)
+    _settle(system)
     idle_begun = _look(system)
     time.sleep(seconds)
     idle = _since(system, idle_begun)
@@ -71,6 +75,15 @@ def _cost(system: System, size: int, fleet: Fleet, options: Options) -> list[Cos
         )
     system.remove(routes[: max(1, added)])
     return found
+
+
+def _settle(system: System) -> None:
+    """Wait until what the loading began is on disk: else it would be taken for what is usual."""
+    for _ in range(_MOST_SETTLING):
+        begun = _look(system)
+        time.sleep(_AFTERWARDS)
+        if all(part.written_bytes < _QUIET for part in _since(system, begun).values()):
+            return
 
 
 def _publish(system: System, route: Route, limit: float) -> bool:
