@@ -13,7 +13,7 @@ from bench import haproxies
 from bench.fleet import Fleet, Options, say
 from bench.mix import Route
 from bench.processes import children, usage
-from bench.results import ColdStart, Results
+from bench.results import ColdStart, Results, is_ours
 from bench.systems.base import Place, unserved
 from bench.systems.ours import Ours
 from bench.wire import ClosedError, Connection, request
@@ -35,7 +35,7 @@ def run(results: Results, options: Options) -> dict[str, str]:
     size = max((size for size in options.sizes if size <= 50_000), default=0)
     left_out: dict[str, str] = {}
     say(f"cold start, {size:,} routes")
-    for peer in (peer for peer in options.peers if peer.startswith("ours")):
+    for peer in filter(is_ours, options.peers):
         with Fleet(()) as fleet:
             try:
                 found = _cold_start(peer, fleet, fleet.routes(size), options)
@@ -49,7 +49,7 @@ def run(results: Results, options: Options) -> dict[str, str]:
 
 
 def _cold_start(peer: str, fleet: Fleet, routes: Sequence[Route], options: Options) -> ColdStart:
-    label = peer.partition(":")[2] or next(iter(sorted(haproxies.programs())))
+    label = haproxies.label(peer)
     program = haproxies.program(label)
     place = fleet.place(peer)
     ca = ThrowawayCa(place.directory / "ca")

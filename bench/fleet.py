@@ -140,12 +140,12 @@ class Fleet:
 
 def make(peer: str, place: Place, *, preload: str = "auto") -> System:
     """A system by its name, such as `ours:3.2` or `caddy`. Raises `UnavailableError`."""
-    kind, _, label = peer.partition(":")
+    kind = peer.partition(":")[0]
     if kind in _OTHERS:
         return _OTHERS[kind](place)
     if kind not in {"ours", "runtime"}:
         raise UnavailableError(f"there is no {peer}: choose ours, runtime, {', '.join(_OTHERS)}")
-    label = label or next(iter(sorted(haproxies.programs())), "")
+    label = haproxies.label(peer)
     program = haproxies.program(label)
     if kind == "runtime":
         return RuntimeApi(place, label, program)

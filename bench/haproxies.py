@@ -36,6 +36,11 @@ def programs() -> dict[str, Path]:
     return found
 
 
+def label(peer: str) -> str:
+    """The version that a peer such as `ours:3.2` names; of one without, the oldest here."""
+    return peer.partition(":")[2] or next(iter(sorted(programs())), "")
+
+
 def program(label: str) -> Path:
     """The program of a version such as `3.2`. Raises `UnavailableError`."""
     known = programs()

@@ -12,7 +12,7 @@ import msgspec
 
 from bench.fleet import Fleet, Options, say
 from bench.mix import PROFILES, STANDARD, Additions, Route
-from bench.results import Live, Results
+from bench.results import Live, Results, is_ours
 from bench.statistics import percentile
 from bench.systems.base import Addition, System
 from bench.wire import ClosedError, Connection, Reply, request
@@ -161,7 +161,7 @@ def run(results: Results, options: Options) -> dict[str, str]:
         for size in sorted(options.sizes):
             if size > _BIGGEST_FOR_OTHERS:
                 for system in list(fleet.systems):
-                    if not system.name.startswith("ours"):
+                    if not is_ours(system.name):
                         fleet.systems.remove(system)
                         system.stop()
             say(f"live, {size:,} routes")
@@ -169,7 +169,7 @@ def run(results: Results, options: Options) -> dict[str, str]:
             results.versions |= {turn.system.name: turn.system.version for turn in turns}
             for _ in range(options.rounds):
                 _each(fleet, turns, lambda turn: turn.block(options.seconds / options.rounds))
-            ours = [turn for turn in turns if turn.system.name.startswith("ours")]
+            ours = [turn for turn in turns if is_ours(turn.system.name)]
             _each(fleet, ours, lambda turn: turn.new_profiles(options.new_profiles))
             _each(fleet, turns, Turn.clean_up)
             for turn in turns:

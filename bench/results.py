@@ -165,3 +165,8 @@ def machine() -> Machine:
 def now() -> str:
     """The time, for `runs`."""
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def is_ours(system: str) -> bool:
+    """Whether a system or a peer of this name, such as `ours:3.2`, is this product."""
+    return system.startswith("ours")

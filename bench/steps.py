@@ -14,7 +14,7 @@ from typing import Any
 from bench import haproxies
 from bench.fleet import Fleet, Options, say
 from bench.mix import Additions
-from bench.results import Results, Steps
+from bench.results import Results, Steps, is_ours
 from bench.systems.ours import Ours
 from bench.traced import TRACE
 from harness.errors import HarnessError, UnavailableError
@@ -43,7 +43,7 @@ def run(results: Results, options: Options) -> dict[str, str]:
     left_out: dict[str, str] = {}
     for size in sorted(options.sizes):
         say(f"steps, {size:,} routes")
-        for peer in (peer for peer in options.peers if peer.startswith("ours")):
+        for peer in filter(is_ours, options.peers):
             try:
                 found = _traced(peer, size, options)
             except (UnavailableError, HarnessError) as error:
@@ -56,7 +56,7 @@ def run(results: Results, options: Options) -> dict[str, str]:
 
 
 def _traced(peer: str, size: int, options: Options) -> Steps:
-    label = peer.partition(":")[2] or next(iter(sorted(haproxies.programs())))
+    label = haproxies.label(peer)
     with Fleet(()) as fleet:
         place = fleet.place(peer)
         trace = place.directory / "trace.json"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from bench.plots import number
-from bench.results import Live, Results
+from bench.results import Live, Results, is_ours
 from bench.statistics import Summary, ratio, split, summary
 
 _NOTHING = "Not measured yet."
@@ -52,7 +52,7 @@ def live(results: Results) -> str:
     for size in _sizes(results.live):
         found = [each for each in results.live if each.size == size and each.kind == "mix"]
         outside = {each.system: summary(split(each.live_ms, each.inside)[0]) for each in found}
-        slowest = max((s.p50 for name, s in outside.items() if s and _ours(name)), default=0.0)
+        slowest = max((s.p50 for name, s in outside.items() if s and is_ours(name)), default=0.0)
         rows += [
             [
                 f"{each.system}, {size:,} routes",
@@ -81,7 +81,7 @@ def _times(found: Summary | None, slowest: float) -> str:
 def reloads(results: Results) -> str:
     """Ours: samples that met a reload, and those that needed one."""
     rows = []
-    for each in (live for live in results.live if _ours(live.system)):
+    for each in (live for live in results.live if is_ours(live.system)):
         outside, inside = (summary(part) for part in split(each.live_ms, each.inside))
         if each.kind == "mix":
             name = f"{each.system}, {each.size:,} routes"
@@ -221,7 +221,7 @@ def datapath(results: Results) -> str:
     rows = []
     for size in sorted({each.size for each in results.datapath}):
         found = [each for each in results.datapath if each.size == size and each.rates]
-        reference = next((median(each.rates) for each in found if _ours(each.system)), 0.0)
+        reference = next((median(each.rates) for each in found if is_ours(each.system)), 0.0)
         for each in found:
             times = ratio(median(each.rates), reference)
             rows.append(
@@ -245,7 +245,3 @@ def _quantiles(found: Summary | None) -> list[str]:
 
 def _sizes(lives: Sequence[Live]) -> list[int]:
     return sorted({each.size for each in lives})
-
-
-def _ours(system: str) -> bool:
-    return system.startswith("ours")

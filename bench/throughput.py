@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from bench.clients import Load, send_all
 from bench.fleet import Fleet, Options, say
 from bench.mix import PROFILES, STANDARD, Additions, Route
-from bench.results import Results, Throughput
+from bench.results import Results, Throughput, is_ours
 from bench.statistics import percentile
 from bench.systems.base import System, unserved
 from bench.systems.ours import Ours
@@ -27,7 +27,7 @@ _SAMPLE = 200
 def run(results: Results, options: Options) -> dict[str, str]:
     """Measure this product; others have no API that answers once a route is durable and live."""
     results.throughput = []
-    with Fleet(_ours(options.peers), preload=options.preload) as fleet:
+    with Fleet(tuple(filter(is_ours, options.peers)), preload=options.preload) as fleet:
         for size in sorted(options.sizes):
             say(f"throughput, {size:,} routes")
             for system in fleet.load(size):
@@ -40,7 +40,7 @@ def run(results: Results, options: Options) -> dict[str, str]:
         left_out = dict(fleet.left_out)
     say(f"bulk, {options.bulk:,} routes")
     # Into an installation that has no routes.
-    with Fleet(_ours(options.peers)) as fleet:
+    with Fleet(tuple(filter(is_ours, options.peers))) as fleet:
         for system in fleet.load(0):
             assert isinstance(system, Ours)
             try:
@@ -48,10 +48,6 @@ def run(results: Results, options: Options) -> dict[str, str]:
             except (HarnessError, OSError, EOFError) as error:
                 fleet.give_up(system, f"failed with {options.bulk:,} routes at once: {error}")
         return {**left_out, **fleet.left_out}
-
-
-def _ours(peers: Sequence[str]) -> list[str]:
-    return [peer for peer in peers if peer.startswith("ours")]
 
 
 def _sustained(system: Ours, size: int, fleet: Fleet, seconds: float) -> Throughput:
