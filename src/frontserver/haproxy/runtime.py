@@ -105,10 +105,6 @@ class RuntimeClient:
         command = "show servers state" if backend is None else f"show servers state {backend}"
         return reads.parse_server_states(await self._read(command))
 
-    async def backend_sessions(self, name: str) -> reads.Sessions:
-        """Current and queued sessions; `CommandRefusedError` if there is no such backend."""
-        return reads.parse_sessions(await self._read(f"show stat {name} 2 -1"))
-
     async def backend_names(self) -> list[str]:
         """Names of all backends; raises `CommandRefusedError` if HAProxy doesn't list them."""
         return reads.parse_backends(await self._read("show backend"))

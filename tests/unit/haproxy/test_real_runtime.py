@@ -13,6 +13,7 @@ from frontserver.errors import CommandRefusedError
 from frontserver.haproxy.answers import check, is_absent
 from frontserver.haproxy.master import MasterClient
 from frontserver.haproxy.process import EmbeddedHaproxy
+from frontserver.haproxy.reads import parse_sessions
 from frontserver.haproxy.runtime import RuntimeClient
 from tests.unit.haproxy.conftest import Site
 
@@ -123,7 +124,8 @@ async def test_a_route_goes_live_and_away_without_a_reload(
 
     await until(deleted)
     assert await runtime.server_states("slot1") == {}
-    sessions = await runtime.backend_sessions("slot1")
+    (answer,) = await runtime.run(["show stat slot1 2 -1"])
+    sessions = parse_sessions(answer)
     assert (sessions.current, sessions.queued) == (0, 0)
 
 
