@@ -449,7 +449,7 @@ class Reconciler:
             waiting -= await self._evict(self._desired.handed_over(waiting))
             blocked = await self._recompile(waiting)
             changes = diff(self._applied.config, self._desired.config, waiting)
-            planned = plan(changes, self._applied.layout, self._growing)
+            planned = plan(changes, self._applied.layout, self._growing, self._backend.limits)
             if planned.certificates:
                 await self._serve_certificates()
             began = time.monotonic()
@@ -461,7 +461,8 @@ class Reconciler:
                 left = unmade | {change.key for change in planned.deferred}
                 rest = diff(self._applied.config, self._desired.config, left)
                 planned = msgspec.structs.replace(
-                    plan(rest, self._applied.layout, self._growing), steps=()
+                    plan(rest, self._applied.layout, self._growing, self._backend.limits),
+                    steps=(),
                 )
             deferred = {change.key for change in planned.deferred}
             self._publish(waiting - deferred, blocked, refused)

@@ -38,6 +38,7 @@ from frontserver.model.measurements import Measurements, Unmeasured
 from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import Action, PutCertificate
 from frontserver.planning.compiled import CompiledConfig
+from frontserver.planning.limits import RuntimeLimits
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running
 from frontserver.rendering.invariants import check_invariants
@@ -400,6 +401,10 @@ class FileBackend:
             # What is made at run time has no lines of the operator's.
             return frozenset()
         return self._judge.growing
+
+    @property
+    def limits(self) -> RuntimeLimits:
+        return RuntimeLimits()
 
     async def leftovers(self) -> Leftovers:
         return await self._old_workers.leftovers()
