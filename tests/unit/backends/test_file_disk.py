@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from frontserver.backends.file.backend import FileBackend
-from frontserver.backends.file.generations import MANIFEST, Generations, Manifest
+from frontserver.backends.file.generations import MANIFEST, Generations
 from frontserver.backends.file.tree import Tree
+from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import State
 from frontserver.errors import (
     CommandRefusedError,

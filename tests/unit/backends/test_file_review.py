@@ -12,12 +12,13 @@ import msgspec
 import pytest
 from immutables import Map
 
-from frontserver.backends.file import durable
+from frontserver.backends import durable
 from frontserver.backends.file.backend import FileBackend
-from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.generations import Generations
 from frontserver.backends.file.judge import Judge
 from frontserver.backends.file.ondisk import read_current
 from frontserver.backends.file.tree import Tree
+from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import State
 from frontserver.errors import ProxyUnavailableError, StorageError
 from frontserver.haproxy.canary import Canary, Verdict

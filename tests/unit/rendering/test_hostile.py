@@ -16,7 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.generations import Generations
+from frontserver.backends.manifest import Manifest
 from frontserver.errors import InputError, ProxyError
 from frontserver.haproxy import binary
 from frontserver.haproxy.check import check

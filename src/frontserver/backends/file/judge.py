@@ -8,7 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
-from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.generations import Generations
+from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import State
 from frontserver.errors import ConfigRejectedError, FrontServerError, ProxyError
 from frontserver.haproxy.canary import Canary, Verdict
