@@ -14,7 +14,7 @@ from litestar.types import ASGIApp
 from frontserver import __version__
 from frontserver.api.metrics import Metrics
 from frontserver.composition.api import listening_socket, make_api, make_server
-from frontserver.composition.backends import make_backend, refuse_missing_backend
+from frontserver.composition.backends import make_backend
 from frontserver.composition.haproxy import controller_lock, haproxy_process
 from frontserver.composition.reconciliation import make_reconciler
 from frontserver.composition.services import make_services, opened_database
@@ -38,7 +38,6 @@ class FrontServer:
     """
 
     def __init__(self, settings: Settings, *, stop_haproxy: bool = False) -> None:
-        refuse_missing_backend(settings)
         self.settings = settings
         self.started = asyncio.Event()
         self._stop_haproxy = stop_haproxy

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from frontserver.backends.dataplane.backend import DataPlaneBackend
+from frontserver.backends.dataplane.ledger import Ledger
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.file.generations import Generations
 from frontserver.backends.memory import MemoryBackend
 from frontserver.backends.port import Backend
 from frontserver.composition.haproxy import checker, own_program
-from frontserver.errors import SettingsError
+from frontserver.dataplane.client import DataPlaneClient
 from frontserver.haproxy.canary import Canary, Verdicts
 from frontserver.haproxy.master import MasterClient
 from frontserver.haproxy.probe import Prober
@@ -17,29 +19,38 @@ from frontserver.model.measurements import Measurements
 from frontserver.rendering.render import Renderer
 from frontserver.settings import Settings
 
-_NO_DATAPLANE = (
-    "FRONTSERVER_BACKEND: the dataplane backend, the default, isn't part of this version yet; "
-    "set FRONTSERVER_BACKEND=file"
-)
-
-
-def refuse_missing_backend(settings: Settings) -> None:
-    """Raises `SettingsError` if this version hasn't the backend that is set."""
-    if settings.backend == "dataplane":
-        raise SettingsError([_NO_DATAPLANE])
-
-
 def make_backend(
     settings: Settings,
-    process: HaproxyProcess,
+    process: HaproxyProcess | None,
     renderer: Renderer,
     measurements: Measurements | None = None,
 ) -> Backend:
-    """The backend that is set. Raises `SettingsError` if this version hasn't it."""
-    refuse_missing_backend(settings)
+    """The backend that is set; `process` is the HAProxy that is ours to run, if one is."""
     if settings.backend == "memory":
         return MemoryBackend()
+    if process is None:
+        return dataplane_backend(settings, renderer, measurements)
     return file_backend(settings, process, renderer, measurements)
+
+
+def dataplane_backend(
+    settings: Settings, renderer: Renderer, measurements: Measurements | None = None
+) -> DataPlaneBackend:
+    """Everything through the Data Plane API, beside an operator's own configuration."""
+    client = DataPlaneClient(
+        settings.dataplane_url,
+        user=settings.dataplane_user,
+        password=settings.dataplane_password,
+        ca=settings.dataplane_ca,
+        certificate=settings.dataplane_certificate,
+        key=settings.dataplane_key,
+    )
+    return DataPlaneBackend(
+        client=client,
+        renderer=renderer,
+        ledger=Ledger(settings.state_dir / "dataplane.json"),
+        measurements=measurements,
+    )
 
 
 def file_backend(

@@ -20,8 +20,13 @@ from frontserver.settings import Settings
 logger = logging.getLogger(__name__)
 
 
-def haproxy_process(settings: Settings) -> HaproxyProcess:
-    """The HAProxy to drive: our own, or somebody else's by its sockets."""
+def haproxy_process(settings: Settings) -> HaproxyProcess | None:
+    """The HAProxy to drive: our own, or somebody else's by its sockets.
+
+    `None` if it isn't driven by its sockets at all.
+    """
+    if settings.backend != "file":
+        return None
     if settings.haproxy == "external":
         return ExternalHaproxy(
             runtime_socket=settings.runtime_socket, master_socket=settings.master_socket
@@ -55,7 +60,8 @@ def own_program(settings: Settings) -> Path | None:
     A HAProxy of somebody else's may be of another version, or in another container: without a
     binary of its own named, its reload is the only judge.
     """
-    if settings.haproxy == "external" and settings.haproxy_bin is None:
+    foreign = settings.haproxy == "external" or settings.backend == "dataplane"
+    if foreign and settings.haproxy_bin is None:
         return None
     return binary.find(settings.haproxy_bin)
 

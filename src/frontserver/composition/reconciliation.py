@@ -10,7 +10,7 @@ from frontserver.planning.compile import STANDARD_PROFILES
 from frontserver.planning.compiled import CompiledConfig
 from frontserver.planning.layout import PoolPolicy
 from frontserver.reconcile.desired import DesiredState
-from frontserver.reconcile.reconciler import Reconciler
+from frontserver.reconcile.reconciler import Reconciler, Timing
 from frontserver.reconcile.resolution import Resolver
 from frontserver.rendering.templates import Templates
 from frontserver.settings import Settings
@@ -18,6 +18,9 @@ from frontserver.storage.engine import Database
 from frontserver.storage.feed import RouteStore
 
 POOLS = PoolPolicy(STANDARD_PROFILES, spare=64)
+
+# A look at some routes takes dozens of requests, 0.1 s of the API's time.
+_DATAPLANE_TIMING = Timing(least_drift=2.0, sweep=2.0)
 
 
 def make_reconciler(
@@ -37,6 +40,7 @@ def make_reconciler(
         resolver,
         policy=POOLS,
         certificates=CertificateFile(settings),
+        timing=_DATAPLANE_TIMING if settings.backend == "dataplane" else None,
         budget=settings.old_worker_memory,
         measurements=measurements,
     )

@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from frontserver.backends.dataplane.backend import DataPlaneBackend
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.memory import MemoryBackend
-from frontserver.composition.backends import make_backend, refuse_missing_backend
+from frontserver.composition.backends import make_backend
 from frontserver.composition.haproxy import haproxy_process, own_program
-from frontserver.errors import SettingsError
 from frontserver.rendering.render import Renderer
 from frontserver.rendering.templates import Templates
 from frontserver.settings import BackendName, Settings, completed
@@ -26,27 +26,17 @@ def with_backend(settings: Settings, name: BackendName) -> Settings:
     return msgspec.structs.replace(settings, backend=name)
 
 
-@pytest.mark.parametrize(("name", "made"), [("file", FileBackend), ("memory", MemoryBackend)])
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [("dataplane", DataPlaneBackend), ("file", FileBackend), ("memory", MemoryBackend)],
+)
 async def test_the_backend_that_is_set_is_made(
     settings: Settings, name: BackendName, made: type
 ) -> None:
     chosen = with_backend(settings, name)
-    refuse_missing_backend(chosen)
     backend = make_backend(chosen, haproxy_process(chosen), Renderer(Templates()))
     assert isinstance(backend, made)
     await backend.close()
-
-
-async def test_a_backend_that_isnt_there_is_refused_and_says_what_to_set(
-    settings: Settings,
-) -> None:
-    chosen = with_backend(settings, "dataplane")
-    with pytest.raises(SettingsError, match="set FRONTSERVER_BACKEND=file"):
-        refuse_missing_backend(chosen)
-    process = haproxy_process(chosen)
-    with pytest.raises(SettingsError, match="set FRONTSERVER_BACKEND=file"):
-        make_backend(chosen, process, Renderer(Templates()))
-    await process.close()
 
 
 def test_somebody_elses_haproxy_is_no_program_of_ours(settings: Settings) -> None:
