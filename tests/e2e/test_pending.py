@@ -23,7 +23,7 @@ def external(make_stack: MakeStack, haproxy: Path) -> Iterator[tuple[NativeStack
     front = stack.front
     front.sockets.runtime.parent.mkdir(parents=True, exist_ok=True)
     proxy = ExternalHaproxy(
-        haproxy, front.config_dir / "current", front.sockets, log=stack.directory / "haproxy.log"
+        haproxy, [front.config_dir / "current"], front.sockets, log=stack.directory / "haproxy.log"
     )
     yield stack, proxy
     proxy.stop()
