@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from harness.dataplane import DataPlane
 from harness.environment import child_environment
 from harness.errors import HarnessError
 from harness.haproxy import Sockets
@@ -24,9 +25,9 @@ MONGO_DOMAIN = "mongodb.example.com"
 
 
 class FrontServer:
-    """`frontserver serve` with the file backend, on free ports, with its state in `directory`.
+    """`frontserver serve` on free ports, with its state in `directory`.
 
-    `environ` adds or replaces FRONTSERVER_ settings (names in full). The directory must have a
+    It drives HAProxy through `dataplane` if there is one, else by the file backend. `environ` adds or replaces FRONTSERVER_ settings (names in full). The directory must have a
     short path: HAProxy's sockets lie below it (unix(7) allows 107 bytes).
     """
 
@@ -37,7 +38,9 @@ class FrontServer:
         haproxy: Path,
         https_certificate: Path | None = None,
         environ: Mapping[str, str] | None = None,
+        dataplane: DataPlane | None = None,
     ) -> None:
+        self.dataplane = dataplane
         self.directory = directory
         self.state_dir = directory / "state"
         self.state_dir.mkdir(parents=True, exist_ok=True)
@@ -66,11 +69,19 @@ class FrontServer:
             settings["FRONTSERVER_HTTPS_BIND"] = "off"
         else:
             settings["FRONTSERVER_HTTPS_CERTIFICATE"] = str(https_certificate)
+        if dataplane is not None:
+            settings |= {
+                "FRONTSERVER_BACKEND": "dataplane",
+                "FRONTSERVER_DATAPLANE_URL": dataplane.url,
+                "FRONTSERVER_DATAPLANE_USER": dataplane.user,
+                "FRONTSERVER_DATAPLANE_PASSWORD": dataplane.password,
+            }
         self.environ = {**settings, **(environ or {})}
-        self.sockets = Sockets(
+        own = Sockets(
             Path(self.environ["FRONTSERVER_RUNTIME_SOCKET"]),
             Path(self.environ["FRONTSERVER_MASTER_SOCKET"]),
         )
+        self.sockets = own if dataplane is None else dataplane.sockets
         self._child: Child | None = None
 
     @property
@@ -113,7 +124,9 @@ class FrontServer:
         code = self.terminate()
         if code != 0:
             raise HarnessError(f"the front server ended with {code}\n{self.tail()}")
-        if haproxy:
+        if haproxy and self.dataplane is not None:
+            self.dataplane.haproxy.stop()
+        elif haproxy:
             self.run("haproxy", "stop")
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -136,8 +149,14 @@ class FrontServer:
     # --- its HAProxy ---
 
     def kill_haproxy(self) -> int:
-        """SIGKILL to HAProxy's master; returns its process id once it and its workers are gone."""
+        """SIGKILL to HAProxy's master; returns its process id once it and its workers are gone.
+
+        Whoever runs it starts it again: the front server, or the harness in place of systemd.
+        """
         master, workers = self.sockets.master_pid(), self.sockets.worker_pids()
+        if self.dataplane is not None:
+            self.dataplane.haproxy.restart()
+            return master
         kill(master)
         until("HAProxy's workers are gone", lambda: not any(alive(pid) for pid in workers))
         return master
@@ -145,7 +164,9 @@ class FrontServer:
     def haproxy_pids(self) -> tuple[int, ...]:
         """Every living process of HAProxy that serves from below the state directory."""
         own = self._child.pid if self._child is not None else None
-        return tuple(pid for pid in processes_of(self.state_dir) if pid != own and serves(pid))
+        place = self.state_dir if self.dataplane is None else self.dataplane.directory
+        others = {own, self.dataplane.pid if self.dataplane is not None else None}
+        return tuple(pid for pid in processes_of(place) if pid not in others and serves(pid))
 
     def reload_haproxy(self) -> int:
         """Reload HAProxy behind the control plane's back; the new worker's process id."""
