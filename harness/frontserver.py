@@ -27,8 +27,9 @@ MONGO_DOMAIN = "mongodb.example.com"
 class FrontServer:
     """`frontserver serve` on free ports, with its state in `directory`.
 
-    It drives HAProxy through `dataplane` if there is one, else by the file backend. `environ` adds or replaces FRONTSERVER_ settings (names in full). The directory must have a
-    short path: HAProxy's sockets lie below it (unix(7) allows 107 bytes).
+    It drives HAProxy through `dataplane` if there is one, else by the file backend. `environ` adds
+    or replaces FRONTSERVER_ settings (names in full). The directory must have a short path:
+    HAProxy's sockets lie below it (unix(7) allows 107 bytes).
     """
 
     def __init__(

@@ -74,9 +74,10 @@ class StackAgent:
 class NativeStack:
     """The product with a HAProxy of its own, and what agents bring along. A context manager.
 
-    `backend` is `file` or `dataplane`; by default what HARNESS_BACKEND says, else `file`. `https` gives it a wildcard certificate by a throwaway CA; `environ` adds or replaces
-    FRONTSERVER_ settings; with `start=False` the test starts `front` itself. Within the block
-    names below the application and the MongoDB domain resolve to loopback.
+    `backend` is `file` or `dataplane`, by default what HARNESS_BACKEND says, else `file`. `https`
+    gives it a wildcard certificate by a throwaway CA; `environ` adds or replaces FRONTSERVER_
+    settings; with `start=False` the test starts `front` itself. Within the block names below the
+    application and the MongoDB domain resolve to loopback.
     """
 
     def __init__(

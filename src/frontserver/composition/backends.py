@@ -19,6 +19,7 @@ from frontserver.model.measurements import Measurements
 from frontserver.rendering.render import Renderer
 from frontserver.settings import Settings
 
+
 def make_backend(
     settings: Settings,
     process: HaproxyProcess | None,

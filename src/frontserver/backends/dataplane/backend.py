@@ -69,9 +69,7 @@ class DataPlaneBackend:
         self._files = Files(client)
         self._performer = Performer(client, self._book)
         self._observer = Observer(client, ledger, self._book)
-        self._writer = Writer(
-            client, Document(renderer), self._files, self._book, compose=compose
-        )
+        self._writer = Writer(client, Document(renderer), self._files, self._book, compose=compose)
         self._idleness = Idleness(client, self._performer, self._book)
         self._listeners: list[Callable[[], None]] = []
         self._behind_since = 0.0
@@ -165,7 +163,9 @@ class DataPlaneBackend:
 
     async def apply(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
         if await self._writer.mend():
-            raise ProxyUnavailableError("HAProxy was given anew what it runs; it is looked at again")
+            raise ProxyUnavailableError(
+                "HAProxy was given anew what it runs; it is looked at again"
+            )
         failed = await self._performer.take(steps)
         self._idleness.forget(step.slot for step in steps if step.slot is not None)
         return failed

@@ -249,5 +249,3 @@ class Performer:
 
 def _described(step: RouteSteps) -> str:
     return f"the change of {step.key}"
-
-

@@ -256,9 +256,7 @@ class Writer:
                     ) from None
             await asyncio.sleep(_POLL)
 
-    async def _replace(
-        self, text: str, *, reload: bool, actions: list[str] | None = None
-    ) -> None:
+    async def _replace(self, text: str, *, reload: bool, actions: list[str] | None = None) -> None:
         """Post a text; if the configuration is of another version by now, on top of that."""
         configuration = self._client.configuration
         for attempt in range(_ATTEMPTS):
