@@ -28,7 +28,8 @@ def key(text: str) -> str:
     if not text:
         raise UnsayableError("a map key can't be empty")
     _refuse(_BAD_IN_KEY, text, "map key")
-    return text
+    # What is more than a string, such as a validated name, is sent as one.
+    return str(text)
 
 
 def value(text: str) -> str:
@@ -51,7 +52,7 @@ def name(text: str) -> str:
     if not text or text in {".", ".."}:
         raise UnsayableError(f"{text!r} is no name")
     _refuse(_BAD_IN_NAME, text, "name")
-    return text
+    return str(text)
 
 
 def readable(key: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from frontserver.model.routes import HealthCheck
-from frontserver.planning.compiled import CheckTiming, CompiledRoute, Profile, Server
+from frontserver.planning.compiled import CheckTiming, CompiledRoute, Profile, Server, SlotValue
 
 # When a MongoDB server is checked, and an HTTP one whose owner named no times of his own.
 MONGO_CHECK = CheckTiming(interval_ms=5000, rise=2, fall=3)
@@ -18,12 +18,13 @@ class RuntimeLimits(msgspec.Struct, frozen=True):
 
     `cookies` is whether a server can be added that has a cookie's value of its own, `checks`
     whether any server's checks can be started; without, those of a `prepared` server alone can.
-    `separators` is whether values of maps may hold a semicolon.
+    `unsayable` are texts that no map's value may hold, `unsayable_keys` those that no key may.
     """
 
     cookies: bool = True
     checks: bool = True
-    separators: bool = True
+    unsayable: tuple[str, ...] = ()
+    unsayable_keys: tuple[str, ...] = ()
 
     def prevent(self, old: CompiledRoute | None, new: CompiledRoute) -> bool:
         """Whether `new` can't take the place of `old` without a reload."""
@@ -35,8 +36,11 @@ class RuntimeLimits(msgspec.Struct, frozen=True):
         if not self.checks and any(s.check is not None and s is not ready for s in fresh):
             return True
         said = old.values if old else ()
-        return not self.separators and any(
-            ";" in value.value for value in new.values if value not in said
+        return any(self._prevents(value) for value in new.values if value not in said)
+
+    def _prevents(self, value: SlotValue) -> bool:
+        return any(text in value.value for text in self.unsayable) or any(
+            text in value.suffix for text in self.unsayable_keys
         )
 
 

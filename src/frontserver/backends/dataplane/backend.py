@@ -42,7 +42,9 @@ _FLUSH_RETRY = 1.0
 # Seconds between two looks at HAProxy's process.
 _WATCH_SECONDS = 1.0
 
-_LIMITS = RuntimeLimits(cookies=False, checks=False, separators=False)
+_LIMITS = RuntimeLimits(
+    cookies=False, checks=False, unsayable=(";", "<<"), unsayable_keys=tuple("\\<>*;$#&{}\"")
+)
 
 
 class DataPlaneBackend:

@@ -32,7 +32,7 @@ class Document:
     def text(self, state: State, label: str) -> str:
         """The whole configuration, with the marker of this label.
 
-        Raises `TemplateError`.
+        Raises `TemplateError` and `ConfigRejectedError`.
         """
         config, layout = state.config, state.layout
         frontends = config.frontends
@@ -45,20 +45,24 @@ class Document:
         pools = [pool for _, pool in sorted(layout.pools.items())]
         profiles = self._renderer.profiles(frontends, (pool.profile for pool in pools))
         parts = [frame[GLOBAL], frame[SECTIONS], frame[FRONTENDS], profiles]
-        check_invariants({**frame, PROFILES: profiles})
+        fresh = {**frame, PROFILES: profiles}
         kept: dict[str, tuple[_Shape, str]] = {}
         for pool in pools:
             for shard in range(shards(pool)):
                 name = shard_name(pool.profile.id, shard)
-                kept[name] = self._shard(name, pool, shard, routes, frontends.templates)
+                known = self._shards.get(name)
+                kept[name] = self._shard(known, pool, shard, routes, frontends.templates)
+                if kept[name] is not known:
+                    fresh[name] = kept[name][1]
                 parts.append(kept[name][1])
+        check_invariants(fresh)
         self._shards = kept
         parts.append(f"backend {marker(label)} from fs_http\n")
         return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
     def _shard(
         self,
-        name: str,
+        known: tuple[_Shape, str] | None,
         pool: Pool,
         shard: int,
         routes: dict[str, CompiledRoute],
@@ -68,9 +72,6 @@ class Document:
         slots = range(first, min(first + SHARD_SLOTS, pool.end))
         seats = tuple(routes.get(backend_name(pool.profile.id, slot)) for slot in slots)
         shape = (templates, len(slots), seats)
-        known = self._shards.get(name)
         if known is not None and known[0] == shape:
             return known
-        text = self._renderer.shard(pool, shard, routes, templates=templates)
-        check_invariants({name: text})
-        return shape, text
+        return shape, self._renderer.shard(pool, shard, routes, templates=templates)
