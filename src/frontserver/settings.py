@@ -183,10 +183,10 @@ def _check_together(settings: Settings) -> None:
     ]
     if settings.https_certificate and not settings.https_certificate.is_file():
         problems.append(f"{PREFIX}HTTPS_CERTIFICATE: {settings.https_certificate} is no file")
-    if (settings.dataplane_certificate is None) != (settings.dataplane_key is None):
+    if settings.dataplane_key is not None and settings.dataplane_certificate is None:
         problems.append(
-            f"{PREFIX}DATAPLANE_CERTIFICATE: a client certificate needs its key, and the other way "
-            f"round; set {PREFIX}DATAPLANE_KEY too, or neither"
+            f"{PREFIX}DATAPLANE_KEY: it is the key of a client certificate; "
+            f"set {PREFIX}DATAPLANE_CERTIFICATE too"
         )
     if settings.app_domain == settings.mongo_domain:
         problems.append(f"{PREFIX}MONGO_DOMAIN: must differ from {PREFIX}APP_DOMAIN")

@@ -43,7 +43,7 @@ _FLUSH_RETRY = 1.0
 _WATCH_SECONDS = 1.0
 
 _LIMITS = RuntimeLimits(
-    cookies=False, checks=False, unsayable=(";", "<<"), unsayable_keys=tuple("\\<>*;$#&{}\"")
+    cookies=False, checks=False, unsayable=(";", "<<"), unsayable_keys=tuple('\\<>*;$#&{}"')
 )
 
 
@@ -51,7 +51,7 @@ class DataPlaneBackend:
     """Drives a HAProxy through its Data Plane API. `ledger` remembers what it was given.
 
     `compose` makes the text of the whole configuration file of what the API has, and of ours;
-    as a default ours is the whole.
+    without it, ours is the whole.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class DataPlaneBackend:
         renderer: Renderer,
         ledger: Ledger,
         measurements: Measurements | None = None,
-        compose: Callable[[str, str], str] = lambda _, ours: ours,
+        compose: Callable[[str, str], str] | None = None,
     ) -> None:
         self._client = client
         self._renderer = renderer

@@ -47,9 +47,9 @@ class Writer:
         files: Files,
         book: Book,
         *,
-        compose: Callable[[str, str], str],
+        compose: Callable[[str, str], str] | None = None,
     ) -> None:
-        """`compose` makes the whole text of what the API has, and of ours."""
+        """`compose` makes the whole text of what the API has and of ours; else ours is all."""
         self.state: State | None = None
         self.label: str | None = None
         self.on_disk: frozenset[str] = frozenset()
@@ -188,8 +188,12 @@ class Writer:
         """Ask whether HAProxy would load this. Raises `ConfigRejectedError`."""
         await self._files.put_certificates(state.config)
         text = await asyncio.to_thread(self._document.text, state, label)
-        raw = await self._client.configuration.raw()
-        await self._client.configuration.validate_raw(self._compose(raw.text, text))
+        await self._client.configuration.validate_raw(await self._whole(text))
+
+    async def _whole(self, text: str) -> str:
+        if self._compose is None:
+            return text
+        return self._compose((await self._client.configuration.raw()).text, text)
 
     async def load(self, state: State, label: str) -> None:
         """Load a configuration and wait until it runs; to be called while `held`.
@@ -260,10 +264,10 @@ class Writer:
         """Post a text; if the configuration is of another version by now, on top of that."""
         configuration = self._client.configuration
         for attempt in range(_ATTEMPTS):
-            raw = await configuration.raw()
-            if self._version is None:
+            # Before the text: what somebody else writes after this is noticed by its version.
+            if self._version is None or self._compose is not None:
                 self._version = await configuration.version()
-            whole = self._compose(raw.text, text)
+            whole = await self._whole(text)
             try:
                 self._version = await configuration.replace_raw(
                     whole, version=self._version, reload=reload, actions=actions or ()
