@@ -91,7 +91,17 @@ class FrontServer:
 
     @property
     def config_dir(self) -> Path:
+        """Where HAProxy's configuration is."""
+        if self.dataplane is not None:
+            return self.dataplane.directory
         return Path(self.environ["FRONTSERVER_CONFIG_DIR"])
+
+    @property
+    def maps_dir(self) -> Path:
+        """Where the map files are that HAProxy reads when it starts."""
+        if self.dataplane is not None:
+            return self.dataplane.files.maps
+        return self.config_dir / "current" / "maps"
 
     @property
     def pid(self) -> int:
@@ -100,10 +110,15 @@ class FrontServer:
 
     # --- the control plane ---
 
-    def start(self, *arguments: str, ready: bool = True) -> None:
-        """Start `serve` and wait until it is ready, or only until its API answers."""
+    def start(self, *arguments: str, ready: bool = True, revive: bool = True) -> None:
+        """Start `serve` and wait until it is ready, or only until its API answers.
+
+        With `revive` a HAProxy that isn't the front server's to run is there before.
+        """
         if self._child is not None and self._child.exit_code is None:
             raise HarnessError("the front server runs already")
+        if self.dataplane is not None and not self.dataplane.haproxy.runs and revive:
+            self.revive_haproxy()
         command = [*self._command(), "serve", *arguments]
         self._child = Child("frontserver", command, log=self.log, environ=self._environment())
         self._wait_for("/health/ready" if ready else "/health")
@@ -125,10 +140,8 @@ class FrontServer:
         code = self.terminate()
         if code != 0:
             raise HarnessError(f"the front server ended with {code}\n{self.tail()}")
-        if haproxy and self.dataplane is not None:
-            self.dataplane.haproxy.stop()
-        elif haproxy:
-            self.run("haproxy", "stop")
+        if haproxy:
+            self.end_haproxy()
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Another `frontserver` command with the same settings. Raises `HarnessError`."""
@@ -150,17 +163,26 @@ class FrontServer:
     # --- its HAProxy ---
 
     def kill_haproxy(self) -> int:
-        """SIGKILL to HAProxy's master; returns its process id once it and its workers are gone.
-
-        Whoever runs it starts it again: the front server, or the harness in place of systemd.
-        """
+        """SIGKILL to HAProxy's master; returns its process id once it and its workers are gone."""
         master, workers = self.sockets.master_pid(), self.sockets.worker_pids()
         if self.dataplane is not None:
-            self.dataplane.haproxy.restart()
+            self.dataplane.haproxy.kill()
             return master
         kill(master)
         until("HAProxy's workers are gone", lambda: not any(alive(pid) for pid in workers))
         return master
+
+    def revive_haproxy(self) -> None:
+        """Start HAProxy again where the front server doesn't: systemd would."""
+        if self.dataplane is not None:
+            self.dataplane.haproxy.restart()
+
+    def end_haproxy(self) -> None:
+        """End the HAProxy that the front server left running, as its operator does."""
+        if self.dataplane is not None:
+            self.dataplane.haproxy.stop()
+        else:
+            self.run("haproxy", "stop")
 
     def haproxy_pids(self) -> tuple[int, ...]:
         """Every living process of HAProxy that serves from below the state directory."""

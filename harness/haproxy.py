@@ -171,9 +171,14 @@ class ExternalHaproxy:
         self._child = None
         until("HAProxy's workers are gone", lambda: not any(alive(pid) for pid in workers))
 
+    @property
+    def runs(self) -> bool:
+        """Whether its master is there."""
+        return self._child is not None and self._child.exit_code is None
+
     def restart(self) -> None:
         """Kill it if it runs, and start it again."""
-        if self._child is not None:
+        if self.runs:
             self.kill()
         self.start()
 

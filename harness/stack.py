@@ -40,6 +40,11 @@ def live() -> tuple[NativeStack, ...]:
     return tuple(_live)
 
 
+def chosen_backend() -> str:
+    """What stacks drive HAProxy with unless told otherwise: HARNESS_BACKEND, else `file`."""
+    return os.environ.get("HARNESS_BACKEND", "file")
+
+
 class StackAgent:
     """One agent of a stack: `program` as in the field, `api` by plain requests."""
 
@@ -90,7 +95,7 @@ class NativeStack:
         start: bool = True,
         backend: str | None = None,
     ) -> None:
-        self.backend = backend or os.environ.get("HARNESS_BACKEND", "file")
+        self.backend = backend or chosen_backend()
         # Short: the paths of Unix sockets are made from it.
         self.directory = Path(tempfile.mkdtemp(prefix="fs-"))
         self.ca = ThrowawayCa(self.directory / "ca")

@@ -160,7 +160,7 @@ class Performer:
             await self._ready(backend, PREPARED, server)
             self._book.leaving.discard((backend, PREPARED))
             return
-        wanted = body(server, self.places.of)
+        wanted = body(server, self.places.at_run_time)
         if not await self._runtime.add_server(backend, wanted):
             await self._clear_away(backend, server)
             await self._runtime.add_server(backend, wanted)
@@ -244,7 +244,7 @@ class Performer:
 
     async def _put_ca_file(self, file: CaFile) -> None:
         await self._storage.put_general(file_name(file.name), file.pem.encode())
-        await self._runtime.put_ca_file(self.places.of(file.name), file.pem)
+        await self._runtime.put_ca_file(file_name(file.name), file.pem)
 
 
 def _described(step: RouteSteps) -> str:

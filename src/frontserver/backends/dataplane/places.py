@@ -11,6 +11,7 @@ from frontserver.errors import ProxyUnavailableError
 from frontserver.planning.compiled import (
     HTTPS_CERTIFICATE,
     MAPS,
+    SYSTEM_CA,
     CompiledRoute,
     Profile,
 )
@@ -49,6 +50,13 @@ class Places(msgspec.Struct, frozen=True):
         if directory is None:
             raise ProxyUnavailableError(f"where the Data Plane API keeps {name} isn't known yet")
         return f"{directory}/{file_name(name)}"
+
+    def at_run_time(self, name: str) -> str:
+        """By what name HAProxy knows a CA bundle that the API gave it at run time.
+
+        The API has no directories there. The system's CAs come with the configuration.
+        """
+        return self.of(name) if name == SYSTEM_CA else file_name(name)
 
 
 def directory_of(path: str) -> str:
