@@ -59,6 +59,21 @@ class Storage:
         if not await self._replace(_MAPS, name, content, 204):
             await self._create(_MAPS, name, content)
 
+    async def load_map(self, name: str, text: str) -> None:
+        """Write a map file that is there, and have HAProxy load that and its configuration.
+
+        It runs them when this returns. Raises as `Configuration.replace_raw` does with `reload`;
+        the map is written then all the same. It is never repeated here.
+        """
+        answer = await self._connection.send(
+            "PUT",
+            f"{_MAPS}/{words.segment(words.name(name))}?force_reload=true",
+            body=text.encode() or b"\n",
+            media_type=_PLAIN,
+            seconds=self._connection.write_seconds,
+        )
+        accepted(answer, 204)
+
     async def delete_map(self, name: str) -> bool:
         """False if absent. Raises `BusyError` if the configuration names it."""
         return await self._delete(_MAPS, name)
