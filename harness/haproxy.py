@@ -83,6 +83,10 @@ class Sockets:
         rows = [line.split() for line in self._ask_master("show proc").splitlines()]
         return next(int(row[2]) for row in rows if len(row) > 2 and row[1] == "master")
 
+    def answers_through_master(self) -> bool:
+        """Whether the worker can be asked over the master's socket. Raises `OSError`."""
+        return "\nPid: " in ask(self.master, "@1 show info")
+
     def _processes(self) -> list[tuple[int, str]]:
         rows = [line.split() for line in self._ask_master("show proc").splitlines()]
         found = [(int(row[0]), row[1]) for row in rows if len(row) > 1 and row[0].isdigit()]
@@ -149,12 +153,17 @@ class ExternalHaproxy:
             command += ["-f", config]
         child = self._child = Child("haproxy", command, log=self._log)
 
-        def answers() -> int:
+        def answers() -> bool:
             if child.exit_code is not None:
                 raise HarnessError(f"HAProxy ended with {child.exit_code}\n{child.tail()}")
-            return self._sockets.worker_pid()
+            return self._sockets.worker_pid() > 0 and self._sockets.answers_through_master()
 
-        until("HAProxy's worker answers", answers, quiet=(OSError,), detail=child.tail)
+        until("HAProxy answers", answers, quiet=(OSError,), detail=child.tail)
+
+    @property
+    def runs(self) -> bool:
+        """Whether its master is there."""
+        return self._child is not None and self._child.exit_code is None
 
     def stop(self) -> None:
         """Stop it, if it runs."""
@@ -170,6 +179,12 @@ class ExternalHaproxy:
         self._child.kill()
         self._child = None
         until("HAProxy's workers are gone", lambda: not any(alive(pid) for pid in workers))
+
+    def end(self) -> None:
+        """SIGKILL to its master, whatever state it is in; workers are left to end by themselves."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
 
     def restart(self) -> None:
         """Kill it if it runs, and start it again."""

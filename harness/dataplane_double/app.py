@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import secrets
 import threading
 from collections.abc import AsyncIterator
@@ -53,9 +54,7 @@ _CONTROLLERS = (
     api_storage.CertificateFileController,
     api_storage.CrtListFileController,
 )
-# Errors here are JSON too, but called plain text.
-_PLAIN = "/v3/services/haproxy/configuration/raw"
-# But what is refused before anybody looks at the path.
+# What is refused before the handler of a path is asked.
 _BEFORE = (415, 422)
 
 
@@ -69,6 +68,8 @@ def application(parts: Parts) -> ASGIApp:
         if message["type"] == "http.response.start" and not scope["state"].get("panicked"):
             headers = MutableScopeHeaders.from_message(message)
             headers.setdefault("Configuration-Version", _version(parts, scope))
+            if headers.get("content-length") == "0":
+                headers.pop("content-type", None)
 
     @asynccontextmanager
     async def threads(_: Litestar) -> AsyncIterator[None]:
@@ -141,9 +142,20 @@ def _refused(request: Call, error: ApiError) -> Response[Any]:
     if error.status == 401:
         headers = {"WWW-Authenticate": 'Basic realm="API"'}
         return Response(error.payload(), status_code=401, headers=headers)
-    if request.scope["path"] == _PLAIN and error.status not in _BEFORE:
-        return plain(_text(error.payload()), error.status)
-    return Response(error.payload(), status_code=error.status)
+    media = _media(request) if error.status not in _BEFORE else None
+    if media is None:
+        return Response(error.payload(), status_code=error.status)
+    return plain(_text(error.payload()), error.status, media)
+
+
+def _media(request: Call) -> str | None:
+    """What an error is called where it isn't called JSON, which it is."""
+    path = request.scope["path"].removeprefix("/v3/services/haproxy/")
+    if path == "configuration/raw":
+        return "text/plain"
+    if request.method == "GET" and re.fullmatch("storage/(maps|general|ssl_crt_lists)/.+", path):
+        return "application/octet-stream"
+    return None
 
 
 def _text(payload: dict[str, object]) -> str:
