@@ -113,15 +113,20 @@ def test_haproxy_is_found_again_by_itself(without_haproxy: Site) -> None:
     assert without_haproxy.runs("cp_slot_1")
 
 
-def test_one_that_was_away_at_the_start_is_never_found(make_site: Callable[..., Site]) -> None:
+def test_one_that_was_away_at_the_start_is_asked_later_but_not_reloaded(
+    make_site: Callable[..., Site],
+) -> None:
     """Not until the Data Plane is started again; meanwhile `reload_cmd` is run, here `false`."""
     site = make_site(settings={"haproxy": {"delayed_start_max": "1s"}})
     site.dataplane.haproxy.kill()
     site.dataplane.restart()
-    site.dataplane.haproxy.start()
-
     assert site.api.get(f"{RUNTIME}/info").status_code == 500
     assert site.api.get(SLOT).status_code == 500
+
+    site.dataplane.haproxy.start()
+
+    assert site.worker() > 0
+    assert site.api.get(SLOT).status_code == 200
     answer = site.post(site.base)
     assert answer.status_code == 400
     assert "executing false failed" in answer.json()["message"]
