@@ -25,7 +25,7 @@ OVERALL = 90
 
 nox.needs_version = ">=2024.10"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "imports", "unit", "e2e", "docs", "build"]
+nox.options.sessions = ["lint", "types", "imports", "unit", "conformance", "e2e", "docs", "build"]
 nox.options.reuse_existing_virtualenvs = True
 
 
@@ -87,6 +87,13 @@ def unit(session: nox.Session) -> None:
     complete = ",".join(f"src/frontserver/{package}/*" for package in COMPLETE)
     session.run(*report, "--fail-under=100", f"--include={complete}")
     session.run(*report, f"--fail-under={OVERALL}", "--format=total")
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """The Data Plane double, and the real program if DATAPLANEAPI_BIN names one, at the wire."""
+    install(session, demo=True)
+    pytest(session, "conformance", *(session.posargs or ["tests/conformance"]))
 
 
 @nox.session

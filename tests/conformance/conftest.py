@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,17 @@ from harness.dataplane import find_dataplane
 from harness.haproxy import find_haproxy
 from harness.origin import Origin
 from tests.conformance.site import Site, opened
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """On failure, show the ends of the logs of all sites that the test used."""
+    report = yield
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Site):
+                report.sections.append(("logs", value.dataplane.tail()))
+    return report
 
 
 @pytest.fixture(scope="session", params=["double", "real"])

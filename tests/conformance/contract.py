@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -133,8 +134,13 @@ def _resolved(found: Any) -> Any:
 
 
 def _check(value: Any, schema: dict[str, Any], what: str) -> None:
-    errors = sorted(Draft7Validator(_plain(schema)).iter_errors(value), key=str)
+    errors = sorted(_validator(json.dumps(schema)).iter_errors(value), key=str)
     assert not errors, f"{what}: {errors[0].json_path}: {errors[0].message}"
+
+
+@cache
+def _validator(schema: str) -> Draft7Validator:
+    return Draft7Validator(_plain(json.loads(schema)))
 
 
 def _plain(schema: dict[str, Any]) -> dict[str, Any]:

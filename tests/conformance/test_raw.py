@@ -80,6 +80,23 @@ backend cp_a from cp_defaults
     ) in written
 
 
+def test_conditions_are_taken_from_around_their_lines(site: Site) -> None:
+    text = f"""\
+{site.base}
+backend cp_b from cp_defaults
+  .if defined(NOBODY_SETS_THIS)
+  balance leastconn
+  .endif
+  server s1 127.0.0.1:1
+"""
+    written = site.post(text).text
+
+    assert (
+        "backend cp_b from cp_defaults\n  balance leastconn\n  server s1 127.0.0.1:1\n"
+        "  .if defined(NOBODY_SETS_THIS)\n  .endif\n"
+    ) in written
+
+
 def test_what_is_posted_back_changes_nothing_but_the_version(site: Site) -> None:
     once = site.post(site.base).text
     twice = site.post(once).text
