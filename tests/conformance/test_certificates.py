@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from cryptography import x509
 
 from harness.dataplane_files import OPERATOR_CONFIG
-from tests.conformance.site import CRT_LIST_ENTRIES, RUNTIME, STORAGE, TEXT, Site, quoted
+from tests.conformance.site import (
+    CRT_LIST_ENTRIES,
+    RUNTIME,
+    STORAGE,
+    TEXT,
+    Site,
+    opened,
+    quoted,
+)
 
 CERTIFICATES = f"{STORAGE}/ssl_certificates"
 CRT_LIST = f"{STORAGE}/ssl_crt_lists/list.txt"
@@ -167,34 +176,46 @@ def test_a_crt_list_does_not_protect_its_certificates(site: Site) -> None:
     assert site.post(site.base).status_code == 400
 
 
-def test_a_pem_without_an_end_hangs_and_so_does_everybody(
-    make_site: Callable[..., Site],
-) -> None:
-    site = make_site(operator=IMPATIENT)
-    pem, _ = issued(site)
+# --- what HAProxy waits for the end of, and everybody else waits for that ---
 
-    with ThreadPoolExecutor(1) as pool:
-        hanging = pool.submit(
-            site.api.post, CERTIFICATES, files=upload("shop.pem", pem.rstrip("\n"))
-        )
-        answer = hanging.result()
 
-    # What it couldn't say it leaves to a reload.
+@pytest.fixture(scope="module")
+def impatient(haproxy: Path, program: Path | None) -> Iterator[Site]:
+    """A site whose HAProxy hangs up early on a command that doesn't end."""
+    with opened(haproxy, program, operator=IMPATIENT) as site:
+        yield site
+
+
+def test_a_pem_without_an_end_is_left_to_a_reload(impatient: Site) -> None:
+    pem, _ = issued(impatient)
+    answer = impatient.api.post(CERTIFICATES, files=upload("shop.pem", pem.rstrip("\n")))
+
     assert answer.status_code == 202
-    site.wait_for_reload(answer.headers["reload-id"])
+    told = impatient.wait_for_reload(answer.headers["reload-id"])
+    assert told["status"] == "succeeded"
 
 
-def test_an_entry_with_a_filter_hangs_and_adds_nothing(make_site: Callable[..., Site]) -> None:
-    site = make_site(operator=IMPATIENT)
-    query = {"name": str(site.crt_list)}
-    entry = {"file": str(site.files.certificates / "default.pem"), "sni_filter": [NAME]}
+def test_an_entry_with_a_filter_adds_nothing(impatient: Site) -> None:
+    query = {"name": str(impatient.crt_list)}
+    default = str(impatient.files.certificates / "default.pem")
+    entry = {"file": default, "sni_filter": [NAME]}
 
-    assert site.api.post(CRT_LIST_ENTRIES, params=query, json=entry).status_code == 500
-    assert len(site.api.get(CRT_LIST_ENTRIES, params=query).json()) == 1
+    assert impatient.api.post(CRT_LIST_ENTRIES, params=query, json=entry).status_code == 500
+    assert len(impatient.api.get(CRT_LIST_ENTRIES, params=query).json()) == 1
+
+
+def test_a_ca_file_that_does_not_end_in_an_empty_line_stays_empty(impatient: Site) -> None:
+    answer = impatient.api.post(CA_FILES, files=upload("hung.pem", impatient.ca.pem))
+
+    assert answer.status_code == 500
+    told = impatient.api.get(f"{CA_FILES}/hung.pem").json()
+    assert told["count"] == "0 certificate(s)"
+
+
+# --- what HAProxy has without the configuration ---
 
 
 def test_the_life_of_a_ca_file(site: Site) -> None:
-    """It must end in an empty line, or it hangs as a PEM without an end does."""
     file, pem = f"{CA_FILES}/ours.pem", f"{site.ca.pem}\n"
 
     assert site.api.post(CA_FILES, files=upload("ours.pem", pem)).status_code == 201
