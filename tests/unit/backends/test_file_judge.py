@@ -78,7 +78,8 @@ async def app() -> AsyncIterator[int]:
 
 async def pids(driver: Driver) -> dict[str, int]:
     assert isinstance(driver.backend, FileBackend)
-    return {worker.kind: worker.pid for worker in await driver.backend._master.processes()}
+    master = driver.backend._handover._master
+    return {worker.kind: worker.pid for worker in await master.processes()}
 
 
 async def load(driver: Driver, *routes: HttpRoute) -> None:

@@ -68,6 +68,16 @@ class Judge:
                 task.cancel()
             await asyncio.wait(tasks)
 
+    async def require_or_discard(
+        self, generation: Path, state: State, running: Path | None
+    ) -> None:
+        """As `require`; one that doesn't pass is removed from disk."""
+        try:
+            await self.require(generation, state, running)
+        except BaseException:
+            await asyncio.to_thread(self._generations.discard, generation)
+            raise
+
     async def accepts(self, generation: Path) -> None:
         """HAProxy's own check alone; raises `ConfigRejectedError`."""
         await self._check(generation)
