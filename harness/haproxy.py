@@ -121,11 +121,6 @@ class Sockets:
             quiet=(OSError, HarnessError),
         )
 
-    def show_map(self, name: str) -> dict[str, str]:
-        """The entries of a map as the worker has them."""
-        rows = [line.split(" ", 2) for line in self.run(f"show map {name}").splitlines() if line]
-        return {row[1]: row[2] for row in rows if len(row) == 3}
-
 
 class ExternalHaproxy:
     """A HAProxy that systemd or a container would run: master-worker, with a master socket.
