@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from harness.polling import until
 from harness.processes import Child, alive, tail
 
 _TIMEOUT = 30.0
+# Seconds in which a master that executes itself anew is back.
+_REEXECUTION = 0.3
 
 
 def find_haproxy() -> Path:
@@ -63,12 +66,21 @@ class Sockets:
         return ask(self.runtime, command)
 
     def worker_pid(self) -> int:
-        """The process id of the worker that serves now (`show info`)."""
-        for line in self.run("show info").splitlines():
+        """The process id of the worker that serves now. Raises `OSError` if none does.
+
+        By the master, which knows: for a moment after a reload the one that leaves may answer.
+        """
+        try:
+            answer = ask(self.master, "@1 show info")
+        except ConnectionRefusedError:
+            # It may be executing itself anew; then it is back in a moment.
+            time.sleep(_REEXECUTION)
+            answer = ask(self.master, "@1 show info")
+        for line in answer.splitlines():
             name, _, value = line.partition(": ")
             if name == "Pid":
                 return int(value)
-        raise HarnessError("`show info` names no Pid")
+        raise ConnectionError(f"no worker answers: {answer.strip()[:100]}")
 
     def master_pid(self) -> int:
         """The process id of the master (`show proc`)."""

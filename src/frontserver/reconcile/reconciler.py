@@ -74,6 +74,9 @@ class Timing(msgspec.Struct, frozen=True):
     most_pause: float = 5.0
 
 
+_UNKNOWN = "HAProxy doesn't run a configuration of this front server yet"
+
+
 class Reconciler:
     """Drives one backend; the only one that does. Implements the services' `Publisher`."""
 
@@ -159,14 +162,15 @@ class Reconciler:
     def proxy_status(self) -> ProxyStatus:
         """What is known of HAProxy now."""
         pools = self._applied.layout.pools
+        problem = self._problem or (None if self._applied.known else _UNKNOWN)
         return ProxyStatus(
             reachable=self._observation.begun and self._problem is None,
             # A few revisions behind for a moment is how it works; a problem isn't.
-            in_step=self._problem is None,
+            in_step=problem is None,
             applied_revision=self._applied_revision,
             stored_revision=self._stored.revision,
             version=self._backend.version,
-            reason=self._problem,
+            reason=problem,
             counts=self.board.counts(),
             reload_waits=self._reloads.waits if self._rollout.reload_waits else None,
             old_workers=self._reloads.leftovers.count,
