@@ -6,7 +6,7 @@ import msgspec
 
 from frontserver.dataplane.connection import Answer, Connection, decoded, refused
 from frontserver.dataplane.errors import AbsentError
-from frontserver.dataplane.refusals import answered_by_haproxy
+from frontserver.dataplane.refusals import answered_by_haproxy, out_of_reach
 from frontserver.errors import ProxyError, ProxyUnavailableError
 
 BASE = "/services/haproxy/runtime"
@@ -43,9 +43,7 @@ class RuntimeCalls:
         """The process. Raises `ProxyUnavailableError` if HAProxy is down."""
         answer = decoded(await self._send("GET", _INFO), _info)
         if answer.info is None:
-            raise ProxyUnavailableError(
-                f"the Data Plane API doesn't reach HAProxy: {answer.error or 'no reason given'}"
-            )
+            raise out_of_reach(answer.error)
         return answer.info
 
     async def _send(

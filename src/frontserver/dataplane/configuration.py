@@ -13,7 +13,6 @@ from frontserver.dataplane.connection import Answer, Connection, accepted, decod
 from frontserver.dataplane.errors import (
     AbsentError,
     DataPlaneError,
-    RuntimeActionError,
     UnsayableError,
 )
 
@@ -22,7 +21,6 @@ _RAW = f"{_BASE}/raw"
 _TRANSACTIONS = "/services/haproxy/transactions"
 _RELOADS = "/services/haproxy/reloads"
 _VERSION_LINE = re.compile(r"^# _version=(\d+)$", re.MULTILINE)
-_ACTION_FAILED = "cannot execute "
 _BAD_IN_ACTION = re.compile(r"[^\x20-\x7e]|;")
 
 SectionKind = Literal["defaults", "frontends", "backends"]
@@ -82,7 +80,7 @@ class Configuration:
         return RawConfiguration(
             text=answer.body.decode("utf-8", "replace"),
             version=_known(answer),
-            checksum=answer.headers.get("configuration-checksum", ""),
+            checksum=answer.header("configuration-checksum") or "",
         )
 
     async def replace_raw(
@@ -104,9 +102,7 @@ class Configuration:
             headers=_with_actions(actions, reload),
             seconds=self._patience,
         )
-        if answer.status != 201:
-            raise _action_failure(answer) or refused(answer)
-        return _known(answer)
+        return _known(accepted(answer, 201))
 
     async def validate_raw(self, text: str) -> None:
         """Have HAProxy check a whole file; nothing is kept. Raises `ConfigRejectedError`."""
@@ -203,13 +199,6 @@ def _with_actions(actions: Sequence[str], reload: bool) -> dict[str, str]:
         if bad:
             raise UnsayableError(f"a runtime action can't hold {bad[0]!r}: {action!r}")
     return {"X-Runtime-Actions": ";".join(actions)}
-
-
-def _action_failure(answer: Answer) -> DataPlaneError | None:
-    error = refused(answer)
-    if isinstance(error, DataPlaneError) and error.message.startswith(_ACTION_FAILED):
-        return RuntimeActionError(error.message, status=error.status, code=error.code)
-    return None
 
 
 def _unless_absent(answer: Answer) -> None:

@@ -15,15 +15,13 @@ import msgspec
 
 from frontserver.dataplane.errors import DataPlaneError, OutcomeUnknownError
 from frontserver.dataplane.refusals import refusal
+from frontserver.dataplane.transport import KeptConnections
 from frontserver.errors import ProxyError, ProxyUnavailableError
 
 _CONNECT_SECONDS = 2.0
 _RUNTIME_SECONDS = 5.0
 # A whole configuration is parsed, checked, written and loaded.
 _WRITE_FACTOR = 2.0
-# Calls wait here for one of the connections; the one that uses it has its own limit.
-_POOL_SECONDS = 120.0
-_LIMITS = httpx.Limits(max_connections=16, max_keepalive_connections=16, keepalive_expiry=30.0)
 _ATTEMPTS = 3
 _FIRST_PAUSE_SECONDS = 0.05
 # What a gateway in front of the API says while the API restarts.
@@ -41,11 +39,16 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     headers: httpx.Headers
 
+    def header(self, name: str) -> str | None:
+        """A header's value, `None` if it isn't there."""
+        value: str | None = self.headers.get(name)
+        return value
+
     @property
     def version(self) -> int | None:
         """The configuration's version, as the API has it in memory."""
-        said = self.headers.get("configuration-version", "")
-        return int(said) if said.isdecimal() else None
+        said = self.header("configuration-version")
+        return int(said) if said and said.isdecimal() else None
 
 
 class Connection:
@@ -65,9 +68,7 @@ class Connection:
         pause: Pause = asyncio.sleep,
     ) -> None:
         self.url = url.rstrip("/").removesuffix("/v3")
-        self._transport = transport or httpx.AsyncHTTPTransport(
-            verify=_trust(ca, certificate, key), limits=_LIMITS
-        )
+        self._transport = transport or KeptConnections(_trust(ca, certificate, key))
         base = httpx.URL(self.url)
         self._prefix = base.raw_path.rstrip(b"/") + b"/v3"
         self._base = base
@@ -104,8 +105,6 @@ class Connection:
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if attempt == _ATTEMPTS:
                     raise self._unreachable(error) from error
-            except httpx.PoolTimeout as error:
-                raise self._unreachable(error) from error
             except httpx.TransportError as error:
                 lost = not isinstance(error, httpx.TimeoutException)
                 if not (repeatable and lost and attempt < _ATTEMPTS):
@@ -145,8 +144,6 @@ class Connection:
                 "timeout": {
                     "connect": _CONNECT_SECONDS,
                     "read": limit,
-                    "write": limit,
-                    "pool": _POOL_SECONDS,
                 }
             },
         )
