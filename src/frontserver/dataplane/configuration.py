@@ -20,6 +20,8 @@ _BASE = "/services/haproxy/configuration"
 _RAW = f"{_BASE}/raw"
 _TRANSACTIONS = "/services/haproxy/transactions"
 _RELOADS = "/services/haproxy/reloads"
+# Somebody else's part of the file may be in any encoding, and stays byte for byte.
+_FOREIGN = "surrogateescape"
 _VERSION_LINE = re.compile(r"^# _version=(\d+)$", re.MULTILINE)
 _BAD_IN_ACTION = re.compile(r"[^\x20-\x7e]|;")
 
@@ -78,7 +80,7 @@ class Configuration:
         """The whole file; the checksum is empty for a file that the API never wrote."""
         answer = accepted(await self._connection.send("GET", _RAW, seconds=self._patience), 200)
         return RawConfiguration(
-            text=answer.body.decode("utf-8", "replace"),
+            text=answer.body.decode("utf-8", _FOREIGN),
             version=_known(answer),
             checksum=answer.header("configuration-checksum") or "",
         )
@@ -97,7 +99,7 @@ class Configuration:
         answer = await self._connection.send(
             "POST",
             f"{_RAW}?version={version}&{'force_reload' if reload else 'skip_reload'}=true",
-            body=text.encode(),
+            body=text.encode("utf-8", _FOREIGN),
             media_type="text/plain",
             headers=_with_actions(actions, reload),
             seconds=self._patience,
@@ -109,7 +111,7 @@ class Configuration:
         answer = await self._connection.send(
             "POST",
             f"{_RAW}?only_validate=true&skip_version=true",
-            body=text.encode(),
+            body=text.encode("utf-8", _FOREIGN),
             media_type="text/plain",
             seconds=self._patience,
             safe=True,

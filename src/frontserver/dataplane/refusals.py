@@ -63,8 +63,12 @@ _decoder = msgspec.json.Decoder(Refusal)
 
 def refusal(status: int, body: bytes) -> ProxyError:
     """The error for an answer that isn't the one asked for, from its own words."""
+    if status < 300:
+        return DataPlaneError(
+            f"the Data Plane API answers with an unexpected {status}", status=status
+        )
     said = _read(body)
-    if said is None or 300 <= status < 400:
+    if said is None or status < 400:
         return ProxyUnavailableError(
             f"no Data Plane API answers there: status {status}, {body[:80]!r}",
             hint="see that FRONTSERVER_DATAPLANE_URL is where it listens",

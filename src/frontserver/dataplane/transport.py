@@ -1,7 +1,7 @@
 """httpx's lowest layer over asyncio and httptools, for many small calls to one server.
 
-httpx's own costs 1 ms of CPU a call, and 2.4 ms where 16 connections are busy; this one 0.3 ms. It
-knows HTTP/1.1 only, and answers that say where they end.
+A call to the real API costs 0.9 to 1.1 ms of CPU with httpx's own, 2 to 2.6 ms where 16 connections
+are busy; 0.2 to 0.4 ms with this one. It knows HTTP/1.1 only, and answers that say where they end.
 """
 
 from __future__ import annotations
