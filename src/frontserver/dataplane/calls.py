@@ -18,11 +18,17 @@ class HaproxyInfo(msgspec.Struct, frozen=True):
 
     version: str
     pid: int
+    uptime: int
+
+
+class _Process(msgspec.Struct):
+    version: str = ""
+    pid: int = 0
     uptime: int = 0
 
 
 class _InfoAnswer(msgspec.Struct):
-    info: HaproxyInfo | None = None
+    info: _Process | None = None
     error: str = ""
 
 
@@ -42,9 +48,11 @@ class RuntimeCalls:
     async def info(self) -> HaproxyInfo:
         """The process. Raises `ProxyUnavailableError` if HAProxy is down."""
         answer = decoded(await self._send("GET", _INFO), _info)
-        if answer.info is None:
-            raise out_of_reach(answer.error)
-        return answer.info
+        process = answer.info
+        # While HAProxy starts, its process has neither.
+        if process is None or not (process.version and process.pid):
+            raise out_of_reach(answer.error or "it isn't up yet")
+        return HaproxyInfo(process.version, process.pid, process.uptime)
 
     async def _send(
         self,

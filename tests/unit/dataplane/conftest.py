@@ -179,6 +179,14 @@ def own_site(site: Site) -> Iterator[Site]:
 
 
 @pytest.fixture
+async def own_client(own_site: Site) -> AsyncIterator[DataPlaneClient]:
+    """A client of that."""
+    client = own_site.client()
+    yield client
+    await client.close()
+
+
+@pytest.fixture
 async def client(site: Site) -> AsyncIterator[DataPlaneClient]:
     """A client of the running API."""
     client = site.client()

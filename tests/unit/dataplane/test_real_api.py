@@ -312,9 +312,9 @@ async def held(client: DataPlaneClient) -> int:
 
 
 async def test_a_haproxy_that_is_down_is_never_taken_for_absence(
-    own_site: Site,
+    own_site: Site, own_client: DataPlaneClient
 ) -> None:
-    site, client = own_site, own_site.client()
+    site, client = own_site, own_client
     version = await load(client, site)
     runtime = client.runtime
     site.stop("haproxy")
@@ -341,7 +341,6 @@ async def test_a_haproxy_that_is_down_is_never_taken_for_absence(
     site.start_haproxy()
     await up_again(client)
     assert await runtime.servers("slot_1") == ()
-    await client.close()
 
 
 async def up_again(client: DataPlaneClient) -> None:
@@ -362,10 +361,11 @@ async def test_a_wrong_password_names_the_settings(site: Site) -> None:
     await client.close()
 
 
-async def test_an_api_that_is_gone_is_unavailable(own_site: Site) -> None:
-    client = own_site.client()
-    await client.configuration.version()
+async def test_an_api_that_is_gone_is_unavailable(
+    own_site: Site, own_client: DataPlaneClient
+) -> None:
+    await own_client.configuration.version()
     own_site.stop("dataplane")
 
     with pytest.raises(ProxyUnavailableError, match=r"didn't answer|can't be reached"):
-        await client.configuration.version()
+        await own_client.configuration.version()

@@ -24,7 +24,12 @@ async def test_the_process_is_known() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [DOWN, (200, "{}"), refused(500, "retry - unable to configure runtime client: x")],
+    [
+        DOWN,
+        (200, "{}"),
+        (200, '{"info":{"node":""}}'),
+        refused(500, "retry - unable to configure runtime client: x"),
+    ],
 )
 async def test_a_process_that_is_down_is_told(answer: tuple[int, str]) -> None:
     api = Api()
