@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from harness.polling import until
 from harness.processes import Child, alive, tail
 
 _TIMEOUT = 30.0
+# Seconds in which a master that executes itself anew is back.
+_REEXECUTION = 0.3
 
 
 def find_haproxy() -> Path:
@@ -63,12 +66,21 @@ class Sockets:
         return ask(self.runtime, command)
 
     def worker_pid(self) -> int:
-        """The process id of the worker that serves now (`show info`)."""
-        for line in self.run("show info").splitlines():
+        """The process id of the worker that serves now. Raises `OSError` if none does.
+
+        By the master, which knows: for a moment after a reload the one that leaves may answer.
+        """
+        try:
+            answer = ask(self.master, "@1 show info")
+        except ConnectionRefusedError:
+            # It may be executing itself anew; then it is back in a moment.
+            time.sleep(_REEXECUTION)
+            answer = ask(self.master, "@1 show info")
+        for line in answer.splitlines():
             name, _, value = line.partition(": ")
             if name == "Pid":
                 return int(value)
-        raise HarnessError("`show info` names no Pid")
+        raise ConnectionError(f"no worker answers: {answer.strip()[:100]}")
 
     def master_pid(self) -> int:
         """The process id of the master (`show proc`)."""
@@ -82,10 +94,6 @@ class Sockets:
         """How often HAProxy was reloaded since it was started (`show proc`)."""
         rows = [line.split() for line in self._ask_master("show proc").splitlines()]
         return next(int(row[2]) for row in rows if len(row) > 2 and row[1] == "master")
-
-    def answers_through_master(self) -> bool:
-        """Whether the worker can be asked over the master's socket. Raises `OSError`."""
-        return "\nPid: " in ask(self.master, "@1 show info")
 
     def _processes(self) -> list[tuple[int, str]]:
         rows = [line.split() for line in self._ask_master("show proc").splitlines()]
@@ -125,11 +133,6 @@ class Sockets:
             quiet=(OSError, HarnessError),
         )
 
-    def show_map(self, name: str) -> dict[str, str]:
-        """The entries of a map as the worker has them."""
-        rows = [line.split(" ", 2) for line in self.run(f"show map {name}").splitlines() if line]
-        return {row[1]: row[2] for row in rows if len(row) == 3}
-
 
 class ExternalHaproxy:
     """A HAProxy that systemd or a container would run: master-worker, with a master socket.
@@ -153,12 +156,12 @@ class ExternalHaproxy:
             command += ["-f", config]
         child = self._child = Child("haproxy", command, log=self._log)
 
-        def answers() -> bool:
+        def answers() -> int:
             if child.exit_code is not None:
                 raise HarnessError(f"HAProxy ended with {child.exit_code}\n{child.tail()}")
-            return self._sockets.worker_pid() > 0 and self._sockets.answers_through_master()
+            return self._sockets.worker_pid()
 
-        until("HAProxy answers", answers, quiet=(OSError,), detail=child.tail)
+        until("HAProxy's worker answers", answers, quiet=(OSError,), detail=child.tail)
 
     @property
     def runs(self) -> bool:
@@ -188,7 +191,7 @@ class ExternalHaproxy:
 
     def restart(self) -> None:
         """Kill it if it runs, and start it again."""
-        if self._child is not None:
+        if self.runs:
             self.kill()
         self.start()
 

@@ -17,6 +17,8 @@
         ├── TemplateError             a template doesn't render; names file and line
         └── ProcessConflictError      somebody else holds our ports or our state
 
+`frontserver.dataplane.errors` has more below `ProxyError`, for one backend alone.
+
 Domain code raises these and never an HTTP error; `frontserver.api.problems` maps them.
 """
 

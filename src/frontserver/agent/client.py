@@ -18,7 +18,7 @@ from frontserver.agent.retry import RetryPolicy
 from frontserver.agent.session import HttpChoices, MongoChoices, RouteType, Session
 from frontserver.wire.agents import Acknowledgement, AuthenticateAnswer, RegisterAnswer
 from frontserver.wire.certificates import AgentConfig, CertificateAnswer, CertificateBundle
-from frontserver.wire.routes import HttpRouteAnswer, MongoRouteAnswer, RouteList, RouteView
+from frontserver.wire.routes.answers import HttpRouteAnswer, MongoRouteAnswer, RouteList, RouteView
 
 T = TypeVar("T")
 

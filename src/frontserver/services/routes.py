@@ -39,14 +39,9 @@ from frontserver.storage.routes import (
     encode_request,
 )
 from frontserver.storage.session import Session
-from frontserver.wire.routes import (
-    HttpRouteRequest,
-    MongoRouteRequest,
-    RemoveRequest,
-    RouteView,
-    mongo_route,
-    path_prefix,
-)
+from frontserver.wire.routes.answers import RouteView
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest, RemoveRequest
+from frontserver.wire.routes.translation import mongo_route, path_prefix
 
 _LONGEST_PAGE = 1000
 

@@ -14,7 +14,8 @@ from frontserver.errors import InputError
 from frontserver.model.routes import RouteKey, RouteKind
 from frontserver.model.status import RouteState, RouteStatus
 from frontserver.storage.routes import RouteReader, RouteRecord, decode_request
-from frontserver.wire.routes import HttpRouteRequest, RouteView
+from frontserver.wire.routes.answers import RouteView
+from frontserver.wire.routes.requests import HttpRouteRequest
 
 
 def rfc3339(moment: datetime) -> str:
