@@ -25,6 +25,9 @@ from frontserver.planning.compiled import CompiledRoute, Profile
 from frontserver.planning.diff import Changes, RouteChange
 from frontserver.planning.layout import Layout, PoolPolicy
 
+# Backends that are made at run time for one plan: they take as long as a reload together.
+MOST_GROWTH = 512
+
 
 class ReloadReason(StrEnum):
     """The only reasons for which HAProxy is reloaded."""
@@ -70,8 +73,10 @@ def plan(changes: Changes, layout: Layout, growing: frozenset[str] = frozenset()
     """How to make the changes on a HAProxy whose backends are laid out as `layout`.
 
     A route needs a reload only if its profile isn't loaded or has no free slot; pools of the
-    profiles of these ids are `growing` by backends that HAProxy makes at run time.
+    profiles of these ids are `growing` by backends that HAProxy makes at run time, unless so many
+    are missing that a reload is done sooner.
     """
+    growing = growing - _lacking(changes, layout)
     steps: list[RouteSteps] = []
     deferred: list[RouteChange] = []
     why: dict[RouteKey, ReloadReason] = {}
@@ -100,12 +105,32 @@ def plan(changes: Changes, layout: Layout, growing: frozenset[str] = frozenset()
     )
 
 
+def _lacking(changes: Changes, layout: Layout) -> set[str]:
+    """The ids of loaded profiles whose pools lack more slots than are worth making one by one."""
+    wanted = Counter(
+        change.new.profile.id
+        for change in changes.routes
+        if change.new is not None and not _stays(change, layout)
+    )
+    return {
+        profile_id
+        for profile_id, count in wanted.items()
+        if profile_id in layout.pools and count - layout.pools[profile_id].spare > MOST_GROWTH
+    }
+
+
+def _stays(change: RouteChange, layout: Layout) -> bool:
+    """Whether the route keeps its slot."""
+    old, new = change.old, change.new
+    if old is None or new is None or change.key not in layout.slots:
+        return False
+    return old.profile == new.profile
+
+
 def _blocker(change: RouteChange, layout: Layout, growing: frozenset[str]) -> ReloadReason | None:
     """Why the change can't be made at run time, or `None` if it can."""
-    old, new = change.old, change.new
-    if new is None or layout.free(new.profile):
-        return None
-    if old is not None and old.profile == new.profile and change.key in layout.slots:
+    new = change.new
+    if new is None or layout.free(new.profile) or _stays(change, layout):
         return None
     loaded = new.profile.id in layout.pools
     if loaded and new.profile.id in growing:
