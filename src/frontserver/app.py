@@ -310,6 +310,7 @@ async def make_services(settings: Settings, database: Database, publisher: Publi
         policy=target_policy(settings),
         reserved=settings.reserved_subdomains,
         most_profiles=settings.profiles_per_agent,
+        most_at_once=settings.batch_routes,
         profiles=settings.route_profiles,
     )
     agents = AgentService(
@@ -376,6 +377,7 @@ def make_api(
         version=__version__,
         metrics=metrics,
         trusted_proxies=settings.trusted_proxies,
+        most_at_once=settings.batch_routes,
     )
     return api if metrics is None else MeasuredApp(api, metrics)
 

@@ -167,12 +167,14 @@ class RouteRepository(Repository[RouteRow]):
             rows = self.session.run(_FOLLOWING, {"limit": limit, **_key_values(after)})
         return [_record(row) for row in rows], total
 
-    def put(self, record: RouteRecord) -> None:
-        """Store a new route, or replace it; its revision must be recorded already."""
-        row = msgspec.structs.asdict(record)
-        key = _key_values(row.pop("key"))
-        self.session.change(_PUT, {**key, **row})
-        self.session.change(_UNBURY, key)
+    def put(self, *records: RouteRecord) -> None:
+        """Store routes, new or in place of others; their revisions must be recorded already."""
+        rows = []
+        for record in records:
+            row = msgspec.structs.asdict(record)
+            rows.append({**_key_values(row.pop("key")), **row})
+        self.session.change(_PUT, *rows)
+        self.session.change(_UNBURY, *(_key_values(record.key) for record in records))
 
     def remove(self, keys: list[RouteKey], revision: int) -> None:
         """Remove routes at a revision; tombstones remain, for `RouteStore.changes_since`."""
