@@ -15,7 +15,7 @@ _DAY = timedelta(days=1)
 
 
 class ThrowawayCa:
-    """Issues server certificates; its own certificate is in `file`, PEM."""
+    """Issues certificates; its own certificate is in `file`, PEM."""
 
     def __init__(self, directory: Path, name: str = "harness CA") -> None:
         self._directory = directory
@@ -30,8 +30,12 @@ class ThrowawayCa:
         self.file = directory / "harness-ca.pem"
         self.file.write_text(self.pem)
 
-    def issue(self, *names: str) -> Path:
-        """A PEM file with certificate and key for these DNS names and IP addresses."""
+    def issue(self, *names: str, client: bool = False) -> Path:
+        """A PEM file with certificate and key for these DNS names and IP addresses.
+
+        It is a server's, or a client's.
+        """
+        usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         builder = (
@@ -39,7 +43,7 @@ class ThrowawayCa:
             .add_extension(
                 x509.SubjectAlternativeName([_general(name) for name in names]), critical=False
             )
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),

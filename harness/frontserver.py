@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from harness.dataplane import DataPlane
 from harness.environment import child_environment
 from harness.errors import HarnessError
 from harness.haproxy import Sockets
@@ -24,10 +25,11 @@ MONGO_DOMAIN = "mongodb.example.com"
 
 
 class FrontServer:
-    """`frontserver serve` with the file backend, on free ports, with its state in `directory`.
+    """`frontserver serve` on free ports, with its state in `directory`.
 
-    `environ` adds or replaces FRONTSERVER_ settings (names in full). The directory must have a
-    short path: HAProxy's sockets lie below it (unix(7) allows 107 bytes).
+    It drives HAProxy through `dataplane` if there is one, else by the file backend. `environ` adds
+    or replaces FRONTSERVER_ settings (names in full). The directory must have a short path:
+    HAProxy's sockets lie below it (unix(7) allows 107 bytes).
     """
 
     def __init__(
@@ -37,7 +39,9 @@ class FrontServer:
         haproxy: Path,
         https_certificate: Path | None = None,
         environ: Mapping[str, str] | None = None,
+        dataplane: DataPlane | None = None,
     ) -> None:
+        self.dataplane = dataplane
         self.directory = directory
         self.state_dir = directory / "state"
         self.state_dir.mkdir(parents=True, exist_ok=True)
@@ -66,11 +70,19 @@ class FrontServer:
             settings["FRONTSERVER_HTTPS_BIND"] = "off"
         else:
             settings["FRONTSERVER_HTTPS_CERTIFICATE"] = str(https_certificate)
+        if dataplane is not None:
+            settings |= {
+                "FRONTSERVER_BACKEND": "dataplane",
+                "FRONTSERVER_DATAPLANE_URL": dataplane.url,
+                "FRONTSERVER_DATAPLANE_USER": dataplane.user,
+                "FRONTSERVER_DATAPLANE_PASSWORD": dataplane.password,
+            }
         self.environ = {**settings, **(environ or {})}
-        self.sockets = Sockets(
+        own = Sockets(
             Path(self.environ["FRONTSERVER_RUNTIME_SOCKET"]),
             Path(self.environ["FRONTSERVER_MASTER_SOCKET"]),
         )
+        self.sockets = own if dataplane is None else dataplane.sockets
         self._child: Child | None = None
 
     @property
@@ -79,7 +91,17 @@ class FrontServer:
 
     @property
     def config_dir(self) -> Path:
+        """Where HAProxy's configuration is."""
+        if self.dataplane is not None:
+            return self.dataplane.directory
         return Path(self.environ["FRONTSERVER_CONFIG_DIR"])
+
+    @property
+    def maps_dir(self) -> Path:
+        """Where the map files are that HAProxy reads when it starts."""
+        if self.dataplane is not None:
+            return self.dataplane.files.maps
+        return self.config_dir / "current" / "maps"
 
     @property
     def pid(self) -> int:
@@ -88,10 +110,15 @@ class FrontServer:
 
     # --- the control plane ---
 
-    def start(self, *arguments: str, ready: bool = True) -> None:
-        """Start `serve` and wait until it is ready, or only until its API answers."""
+    def start(self, *arguments: str, ready: bool = True, revive: bool = True) -> None:
+        """Start `serve` and wait until it is ready, or only until its API answers.
+
+        With `revive` a HAProxy that isn't the front server's to run is there before.
+        """
         if self._child is not None and self._child.exit_code is None:
             raise HarnessError("the front server runs already")
+        if self.dataplane is not None and not self.dataplane.haproxy.runs and revive:
+            self.revive_haproxy()
         command = [*self._command(), "serve", *arguments]
         self._child = Child("frontserver", command, log=self.log, environ=self._environment())
         self._wait_for("/health/ready" if ready else "/health")
@@ -114,7 +141,7 @@ class FrontServer:
         if code != 0:
             raise HarnessError(f"the front server ended with {code}\n{self.tail()}")
         if haproxy:
-            self.run("haproxy", "stop")
+            self.end_haproxy()
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Another `frontserver` command with the same settings. Raises `HarnessError`."""
@@ -138,14 +165,31 @@ class FrontServer:
     def kill_haproxy(self) -> int:
         """SIGKILL to HAProxy's master; returns its process id once it and its workers are gone."""
         master, workers = self.sockets.master_pid(), self.sockets.worker_pids()
+        if self.dataplane is not None:
+            self.dataplane.haproxy.kill()
+            return master
         kill(master)
         until("HAProxy's workers are gone", lambda: not any(alive(pid) for pid in workers))
         return master
 
+    def revive_haproxy(self) -> None:
+        """Start HAProxy again where the front server doesn't: systemd would."""
+        if self.dataplane is not None:
+            self.dataplane.haproxy.restart()
+
+    def end_haproxy(self) -> None:
+        """End the HAProxy that the front server left running, as its operator does."""
+        if self.dataplane is not None:
+            self.dataplane.haproxy.stop()
+        else:
+            self.run("haproxy", "stop")
+
     def haproxy_pids(self) -> tuple[int, ...]:
         """Every living process of HAProxy that serves from below the state directory."""
         own = self._child.pid if self._child is not None else None
-        return tuple(pid for pid in processes_of(self.state_dir) if pid != own and serves(pid))
+        place = self.state_dir if self.dataplane is None else self.dataplane.directory
+        others = {own, self.dataplane.pid if self.dataplane is not None else None}
+        return tuple(pid for pid in processes_of(place) if pid not in others and serves(pid))
 
     def reload_haproxy(self) -> int:
         """Reload HAProxy behind the control plane's back; the new worker's process id."""

@@ -6,11 +6,12 @@ import importlib.util
 import os
 import shutil
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError, UnavailableError
 from harness.polling import until
-from harness.processes import Child
+from harness.processes import Child, alive, tail
 
 _TIMEOUT = 30.0
 
@@ -120,32 +121,27 @@ class Sockets:
             quiet=(OSError, HarnessError),
         )
 
-    def show_map(self, name: str) -> dict[str, str]:
-        """The entries of a map as the worker has them."""
-        rows = [line.split(" ", 2) for line in self.run(f"show map {name}").splitlines() if line]
-        return {row[1]: row[2] for row in rows if len(row) == 3}
-
 
 class ExternalHaproxy:
-    """A HAProxy that systemd or a container would run: master-worker, with a master socket."""
+    """A HAProxy that systemd or a container would run: master-worker, with a master socket.
 
-    def __init__(self, binary: Path, config: Path, sockets: Sockets, *, log: Path) -> None:
+    `configs` are read in their order; a directory counts as the files in it.
+    """
+
+    def __init__(
+        self, binary: Path, configs: Sequence[Path], sockets: Sockets, *, log: Path
+    ) -> None:
         self._binary = binary
-        self._config = config
+        self._configs = configs
         self._sockets = sockets
         self._log = log
         self._child: Child | None = None
 
     def start(self) -> None:
         """Start it, and wait until its worker answers. Raises `HarnessError`."""
-        command: list[str | Path] = [
-            self._binary,
-            "-W",
-            "-S",
-            self._sockets.master,
-            "-f",
-            self._config,
-        ]
+        command: list[str | Path] = [self._binary, "-W", "-S", self._sockets.master]
+        for config in self._configs:
+            command += ["-f", config]
         child = self._child = Child("haproxy", command, log=self._log)
 
         def answers() -> int:
@@ -160,3 +156,27 @@ class ExternalHaproxy:
         if self._child is not None:
             self._child.terminate()
             self._child = None
+
+    def kill(self) -> None:
+        """SIGKILL to its master, and wait until its workers are gone too."""
+        if self._child is None:
+            raise HarnessError("HAProxy was never started")
+        workers = self._sockets.worker_pids()
+        self._child.kill()
+        self._child = None
+        until("HAProxy's workers are gone", lambda: not any(alive(pid) for pid in workers))
+
+    @property
+    def runs(self) -> bool:
+        """Whether its master is there."""
+        return self._child is not None and self._child.exit_code is None
+
+    def restart(self) -> None:
+        """Kill it if it runs, and start it again."""
+        if self.runs:
+            self.kill()
+        self.start()
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return tail("haproxy", self._log)

@@ -10,6 +10,7 @@ with NativeStack() as stack:
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 import ssl
@@ -23,6 +24,7 @@ import httpx
 
 from harness.agent import AgentApi, AgentProgram
 from harness.certificates import ThrowawayCa
+from harness.dataplane import DataPlane, find_dataplane
 from harness.evidence import collect
 from harness.frontserver import APP_DOMAIN, MONGO_DOMAIN, FrontServer
 from harness.haproxy import find_haproxy
@@ -36,6 +38,11 @@ _live: list[NativeStack] = []
 def live() -> tuple[NativeStack, ...]:
     """The stacks that are open now."""
     return tuple(_live)
+
+
+def chosen_backend() -> str:
+    """What stacks drive HAProxy with unless told otherwise: HARNESS_BACKEND, else `file`."""
+    return os.environ.get("HARNESS_BACKEND", "file")
 
 
 class StackAgent:
@@ -72,9 +79,10 @@ class StackAgent:
 class NativeStack:
     """The product with a HAProxy of its own, and what agents bring along. A context manager.
 
-    `https` gives it a wildcard certificate by a throwaway CA; `environ` adds or replaces
-    FRONTSERVER_ settings; with `start=False` the test starts `front` itself. Within the block
-    names below the application and the MongoDB domain resolve to loopback.
+    `backend` is `file` or `dataplane`, by default what HARNESS_BACKEND says, else `file`. `https`
+    gives it a wildcard certificate by a throwaway CA; `environ` adds or replaces FRONTSERVER_
+    settings; with `start=False` the test starts `front` itself. Within the block names below the
+    application and the MongoDB domain resolve to loopback.
     """
 
     def __init__(
@@ -85,13 +93,22 @@ class NativeStack:
         https: bool = False,
         environ: Mapping[str, str] | None = None,
         start: bool = True,
+        backend: str | None = None,
     ) -> None:
+        self.backend = backend or chosen_backend()
         # Short: the paths of Unix sockets are made from it.
         self.directory = Path(tempfile.mkdtemp(prefix="fs-"))
         self.ca = ThrowawayCa(self.directory / "ca")
+        haproxy = haproxy or find_haproxy()
+        self.dataplane: DataPlane | None = None
+        if self.backend == "dataplane":
+            self.dataplane = DataPlane(
+                self.directory / "dp", program=find_dataplane(), haproxy=haproxy
+            )
         self.front = FrontServer(
             self.directory,
-            haproxy=haproxy or find_haproxy(),
+            haproxy=haproxy,
+            dataplane=self.dataplane,
             https_certificate=self.ca.issue(f"*.{APP_DOMAIN}") if https else None,
             environ=environ,
         )
@@ -164,6 +181,8 @@ class NativeStack:
         _live.append(self)
         try:
             self._parts.enter_context(resolve_to_loopback([APP_DOMAIN, MONGO_DOMAIN]))
+            if self.dataplane is not None:
+                self._parts.enter_context(self.dataplane)
             self._parts.callback(self.front.clean_up)
             if self._start:
                 self.front.start()

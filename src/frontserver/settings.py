@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -60,6 +61,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dataplane_url: str = "http://127.0.0.1:5555"
     dataplane_user: str | None = None
     dataplane_password: str | None = None
+    dataplane_ca: Path | None = None
+    dataplane_certificate: Path | None = None
+    dataplane_key: Path | None = None
+    dataplane_file: Literal["own", "shared"] = "own"
     installation: str = "frontserver"
     key_type: Literal["rsa", "ec"] = "rsa"
     reserved_subdomains: frozenset[str] = frozenset()
@@ -179,6 +184,11 @@ def _check_together(settings: Settings) -> None:
     ]
     if settings.https_certificate and not settings.https_certificate.is_file():
         problems.append(f"{PREFIX}HTTPS_CERTIFICATE: {settings.https_certificate} is no file")
+    if settings.dataplane_key is not None and settings.dataplane_certificate is None:
+        problems.append(
+            f"{PREFIX}DATAPLANE_KEY: it is the key of a client certificate; "
+            f"set {PREFIX}DATAPLANE_CERTIFICATE too"
+        )
     if settings.app_domain == settings.mongo_domain:
         problems.append(f"{PREFIX}MONGO_DOMAIN: must differ from {PREFIX}APP_DOMAIN")
     binds = [*settings.http_bind, *settings.https_bind, *settings.mongo_bind, settings.listen]
@@ -272,6 +282,22 @@ def _file(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
+def _readable(text: str) -> Path:
+    path = _file(text)
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise ValueError(f"{path} is not a file that can be read")
+    return path
+
+
+def _http_url(text: str) -> str:
+    url = urlsplit(text.strip())
+    if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
+        raise ValueError(f"{text!r} is not a URL such as http://127.0.0.1:5555")
+    if url.username or url.password:
+        raise ValueError("user and password have settings of their own")
+    return text.strip().rstrip("/")
+
+
 def _executable(text: str) -> Path:
     path = _file(text)
     if not os.access(path, os.X_OK) or not path.is_file():
@@ -341,9 +367,13 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "target_policy": _policy,
     "trusted_proxies": _networks,
     "master_key_file": _file,
-    "dataplane_url": str,
+    "dataplane_url": _http_url,
     "dataplane_user": str,
     "dataplane_password": str,
+    "dataplane_ca": _readable,
+    "dataplane_certificate": _readable,
+    "dataplane_key": _readable,
+    "dataplane_file": _choice("own", "shared"),
     "installation": _installation,
     "key_type": _choice("rsa", "ec"),
     "reserved_subdomains": _labels,

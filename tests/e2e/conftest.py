@@ -13,9 +13,22 @@ import pytest
 from harness.errors import UnavailableError
 from harness.haproxy import find_haproxy
 from harness.mongo import find_mongod
-from harness.stack import NativeStack, live
+from harness.stack import NativeStack, chosen_backend, live
 
 EVIDENCE = Path(__file__).parents[2] / ".evidence"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "file_backend(reason): what only the file backend does; skipped with any other"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what another backend than the one that is tested does."""
+    marker = item.get_closest_marker("file_backend")
+    if marker is not None and chosen_backend() != "file":
+        pytest.skip(f"the file backend's alone: {marker.args[0]}")
 
 
 @pytest.hookimpl(wrapper=True)

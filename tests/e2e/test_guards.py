@@ -34,6 +34,7 @@ def test_a_second_control_plane_of_the_same_state_is_refused(
     stack.front.wait_ready()
 
 
+@pytest.mark.file_backend("the front server doesn't start HAProxy")
 def test_a_second_haproxy_on_the_same_port_never_starts(stack: NativeStack, haproxy: Path) -> None:
     """SO_REUSEPORT would let both answer: visitors would meet one or the other."""
     agent = stack.registered("port")

@@ -15,13 +15,14 @@ def test_fifty_routes_without_a_reload(make_stack: Callable[..., NativeStack]) -
     stack = make_stack()
     agent = stack.registered("many")
     origin = stack.origin("many")
-    worker = stack.front.sockets.worker_pid()
+    worker, workers = stack.front.sockets.worker_pid(), stack.front.sockets.worker_pids()
     for number in range(ROUTES):
         answer = agent.api.http(f"many-{number}", origin.url)
         assert (answer.status_code, answer.json()["status"]) == (201, "active")
         assert stack.get(f"many-{number}", f"/{number}").json()["path"] == f"/{number}"
     assert stack.front.sockets.worker_pid() == worker
-    assert stack.front.sockets.worker_pids() == (worker,)
+    # One of before may be leaving: a Data Plane holds it for a while.
+    assert set(stack.front.sockets.worker_pids()) <= set(workers)
 
 
 def test_a_burst_of_routes_without_a_reload(make_stack: Callable[..., NativeStack]) -> None:

@@ -21,9 +21,14 @@ def external(make_stack: MakeStack, haproxy: Path) -> Iterator[tuple[NativeStack
     """A front server that drives somebody else's HAProxy, which isn't started yet."""
     stack = make_stack(environ={"FRONTSERVER_HAPROXY": "external"}, start=False)
     front = stack.front
+    if stack.dataplane is not None:
+        # The Data Plane is there, as it was since before HAProxy went.
+        stack.dataplane.haproxy.stop()
+        yield stack, stack.dataplane.haproxy
+        return
     front.sockets.runtime.parent.mkdir(parents=True, exist_ok=True)
     proxy = ExternalHaproxy(
-        haproxy, front.config_dir / "current", front.sockets, log=stack.directory / "haproxy.log"
+        haproxy, [front.config_dir / "current"], front.sockets, log=stack.directory / "haproxy.log"
     )
     yield stack, proxy
     proxy.stop()
@@ -34,7 +39,7 @@ def test_routes_wait_for_haproxy_and_then_go_live(
 ) -> None:
     """202, `pending` and a place to ask; no further request is needed."""
     stack, proxy = external
-    stack.front.start(ready=False)
+    stack.front.start(ready=False, revive=False)
     agent = stack.registered("early")
     origin = stack.origin("early")
 
@@ -66,8 +71,8 @@ def test_an_external_haproxy_may_restart_whenever_it_likes(
 ) -> None:
     """With the control plane there, and on its own from disk without it."""
     stack, proxy = external
-    stack.front.start(ready=False)
-    until("there is a configuration to start with", (stack.front.config_dir / "current").exists)
+    stack.front.start(ready=False, revive=False)
+    until("there is a configuration to start with", stack.front.maps_dir.exists)
     proxy.start()
     stack.front.wait_ready()
     agent = stack.registered("steady")

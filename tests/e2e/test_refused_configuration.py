@@ -94,6 +94,7 @@ def test_a_failed_route_blocks_nothing_that_comes_later(
 
     stack.front.kill()
     stack.front.kill_haproxy()
+    stack.front.revive_haproxy()
     stack.front.start()
     for name in ("before", "ordinary", "new"):
         assert stack.get(name).status_code == 200

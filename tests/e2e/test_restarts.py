@@ -104,11 +104,12 @@ def test_a_clean_stop_leaves_haproxy_serving(published: Published) -> None:
     assert load.complaints == []
     assert published.works()
 
-    front.run("haproxy", "stop")
+    front.end_haproxy()
     until("nobody listens", lambda: closed(front.http_port))
     until("no process is left", lambda: front.haproxy_pids() == ())
 
 
+@pytest.mark.file_backend("the front server doesn't run HAProxy")
 def test_stop_haproxy_stops_both(published: Published) -> None:
     """`serve --stop-haproxy`, as the demo does."""
     front = published.stack.front
@@ -126,6 +127,7 @@ def test_a_killed_haproxy_comes_back_with_every_route(
     """kill -9 of the master: the supervisor starts another, and nobody calls the API."""
     front = published.stack.front
     first = front.kill_haproxy()
+    front.revive_haproxy()
     published.wait_until_it_works()
     assert front.sockets.master_pid() != first
     front.wait_ready()
@@ -136,8 +138,10 @@ def test_a_killed_haproxy_comes_back_with_every_route(
 def test_a_killed_worker_comes_back_with_every_route(published: Published) -> None:
     """kill -9 of the worker takes HAProxy's master along (`exit-on-failure`)."""
     front = published.stack.front
-    worker = front.sockets.worker_pid()
+    worker, master = front.sockets.worker_pid(), front.sockets.master_pid()
     kill(worker)
+    until("its master has gone too", lambda: not alive(master))
+    front.revive_haproxy()
     published.wait_until_it_works()
     assert not alive(worker)
 
@@ -173,5 +177,6 @@ def test_routes_stored_while_haproxy_was_dead_are_served(published: Published) -
     front.kill_haproxy()
     answer = published.agent.api.http("in-between", published.origin.url, wait=0)
     assert answer.status_code in {201, 202}
+    front.revive_haproxy()
     published.wait_until_it_works()
     until("it is served", lambda: published.stack.get("in-between").status_code == 200)

@@ -36,7 +36,7 @@ def busy(stack: NativeStack) -> StackAgent:
 
 def wait_for_disk(stack: NativeStack, domain: str) -> None:
     """Wait until a reload by somebody else finds the route: it reads the disk, moments later."""
-    maps = stack.front.config_dir / "current" / "maps"
+    maps = stack.front.maps_dir
     until(
         f"{domain} is on disk",
         lambda: any(domain in path.read_text() for path in maps.glob("*.map")),

@@ -19,7 +19,7 @@ from frontserver.agent.session import HttpChoices, MongoChoices, RouteType, Sess
 from frontserver.wire.agents import Acknowledgement, AuthenticateAnswer, RegisterAnswer
 from frontserver.wire.batches import RouteOutcome
 from frontserver.wire.certificates import AgentConfig, CertificateAnswer, CertificateBundle
-from frontserver.wire.routes import HttpRouteAnswer, MongoRouteAnswer, RouteList, RouteView
+from frontserver.wire.routes.answers import HttpRouteAnswer, MongoRouteAnswer, RouteList, RouteView
 
 T = TypeVar("T")
 

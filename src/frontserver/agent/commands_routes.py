@@ -13,7 +13,7 @@ import msgspec
 from frontserver.agent.client import Client
 from frontserver.agent.program import App, shared_options
 from frontserver.model.routes import Balance
-from frontserver.wire.routes import HttpRouteAnswer, MongoRouteAnswer, RouteView
+from frontserver.wire.routes.answers import HttpRouteAnswer, MongoRouteAnswer, RouteView
 
 _WAIT = click.option(
     "--wait",

@@ -40,15 +40,14 @@ from frontserver.wire.certificates import (
     CertificateBundle,
     SigningRequest,
 )
-from frontserver.wire.routes import (
-    HttpOptions,
+from frontserver.wire.routes.answers import (
     HttpRouteAnswer,
-    MongoOptions,
     MongoRouteAnswer,
     RouteAnswer,
     RouteList,
     RouteView,
 )
+from frontserver.wire.routes.options import HttpOptions, MongoOptions
 
 T = TypeVar("T")
 Published = TypeVar("Published", HttpRouteAnswer, MongoRouteAnswer)

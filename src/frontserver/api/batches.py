@@ -31,7 +31,7 @@ from frontserver.model.routes import RouteKind
 from frontserver.model.status import RouteState
 from frontserver.services.batches import BatchItem, Entry
 from frontserver.wire.batches import BatchAnswer, BatchCounts, BatchRequest, RouteOutcome
-from frontserver.wire.routes import HttpRouteRequest, MongoRouteRequest
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest
 
 # Of a body, for each route that it may have.
 _BYTES_EACH = 1024

@@ -20,16 +20,18 @@ from frontserver.model.routes import RouteKey, RouteKind
 from frontserver.model.status import RouteState, RouteStatus
 from frontserver.services.routes import Published
 from frontserver.wire.agents import Acknowledgement
-from frontserver.wire.routes import (
+from frontserver.wire.routes.answers import (
     HttpRouteAnswer,
-    HttpRouteRequest,
-    LegacyMongoRequest,
-    MongoOptions,
     MongoRouteAnswer,
-    MongoRouteRequest,
-    RemoveRequest,
     RouteAnswer,
     RouteList,
+)
+from frontserver.wire.routes.options import MongoOptions
+from frontserver.wire.routes.requests import (
+    HttpRouteRequest,
+    LegacyMongoRequest,
+    MongoRouteRequest,
+    RemoveRequest,
 )
 
 A = TypeVar("A", HttpRouteAnswer, MongoRouteAnswer)

@@ -24,6 +24,7 @@ from frontserver.planning.actions import (
     SetServer,
 )
 from frontserver.planning.compiled import Server
+from frontserver.planning.limits import RuntimeLimits
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running, RunningServer, materialise
 
@@ -44,6 +45,7 @@ class MemoryBackend:
         self.old_workers = Leftovers()
         # Profiles of which backends can be made at run time.
         self.growing: frozenset[str] = frozenset()
+        self.limits = RuntimeLimits()
         self.reloads: list[tuple[ReloadReason, ...]] = []
         self.performed: list[Action] = []
         self.persisted: State | None = None

@@ -14,6 +14,7 @@ from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import Action
 from frontserver.planning.compiled import CompiledConfig
 from frontserver.planning.layout import Layout
+from frontserver.planning.limits import RuntimeLimits
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running, RunningServer
 
@@ -146,6 +147,11 @@ class Backend(Protocol):
     @property
     def growing(self) -> frozenset[str]:
         """The profiles, by id, of which HAProxy can make backends at run time."""
+        ...
+
+    @property
+    def limits(self) -> RuntimeLimits:
+        """What can't be done at run time."""
         ...
 
     async def leftovers(self) -> Leftovers:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from frontserver.app import opened_services
 from frontserver.cli.options import config_option, load_settings
+from frontserver.composition.services import opened_services
 from frontserver.model.names import AgentId
 
 

@@ -7,22 +7,16 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from frontserver.app import (
-    checker,
-    controller_lock,
-    make_templates,
-    rehearsal,
-    write_files,
-)
 from frontserver.cli.configuration import compared_configuration, rendered_configuration
 from frontserver.cli.differences import differences
 from frontserver.cli.options import config_option, load_settings
+from frontserver.composition.haproxy import check_files, controller_lock, write_files
+from frontserver.composition.templates import make_templates, rehearsal
 from frontserver.errors import FrontServerError, ProxyUnavailableError, SettingsError
 from frontserver.rendering.render import Renderer
 from frontserver.settings import Settings
@@ -105,15 +99,10 @@ def _checked(settings: Settings) -> int:
         templates = make_templates(settings)
         renderer = Renderer(templates)
         # Profiles of the operator's that no route has yet are in the rehearsal alone.
-        await verdict(rehearsal(settings, templates), renderer)
+        await check_files(settings, renderer, rehearsal(settings, templates))
         files = await rendered_configuration(settings, renderer)
-        await verdict(files, renderer)
+        await check_files(settings, renderer, files)
         return len(files)
-
-    async def verdict(files: Mapping[str, str], renderer: Renderer) -> None:
-        with tempfile.TemporaryDirectory(prefix="frontserver-check-") as directory:
-            write_files(files, Path(directory))
-            await checker(settings, renderer)(Path(directory))
 
     return asyncio.run(run())
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from frontserver.app import (
-    POOLS,
-    CertificateFile,
-    make_frontends,
-    opened_database,
-    route_store,
-    target_policy,
-)
 from frontserver.backends.file.generations import Generations
 from frontserver.backends.file.ondisk import OnDisk, read_current
+from frontserver.composition.frontends import CertificateFile, make_frontends
+from frontserver.composition.reconciliation import POOLS, route_store
+from frontserver.composition.services import opened_database
+from frontserver.composition.targets import target_policy
 from frontserver.planning.compiled import CompiledConfig
 from frontserver.planning.diff import diff
 from frontserver.planning.layout import Layout

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from frontserver.app import embedded_haproxy
 from frontserver.cli.options import config_option, load_settings
+from frontserver.composition.haproxy import embedded_haproxy
 
 
 @click.group()

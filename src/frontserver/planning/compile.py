@@ -38,6 +38,7 @@ from frontserver.planning.compiled import (
     SlotValue,
     digest,
 )
+from frontserver.planning.limits import MONGO_CHECK
 
 # `source` and `uri` must hash consistently: HAProxy adds no servers to map-based hashes.
 _BALANCE = {
@@ -92,7 +93,7 @@ def compile_route(
 
 
 def _compile_mongo(route: MongoRoute, addresses: Mapping[str, str]) -> CompiledRoute:
-    check = CheckTiming(interval_ms=5000, rise=2, fall=3) if route.check else None
+    check = MONGO_CHECK if route.check else None
     server = Server(_address(route.target, addresses), route.target.port, check=check)
     return CompiledRoute(
         key=route.key,

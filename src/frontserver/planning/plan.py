@@ -24,6 +24,9 @@ from frontserver.planning.actions import (
 from frontserver.planning.compiled import CompiledRoute, Profile
 from frontserver.planning.diff import Changes, RouteChange
 from frontserver.planning.layout import Layout, PoolPolicy
+from frontserver.planning.limits import RuntimeLimits
+
+_NO_LIMITS = RuntimeLimits()
 
 # Backends that are made at run time for one plan: they take as long as a reload together.
 MOST_GROWTH = 512
@@ -35,6 +38,7 @@ class ReloadReason(StrEnum):
     NEW_PROFILE = "new-profile"
     POOL_EMPTY = "pool-empty"
     POOL_REFILL = "pool-refill"
+    RUNTIME_LIMITS = "runtime-limits"
     FRONTENDS = "frontends"
     CERTIFICATES = "certificates"
 
@@ -69,19 +73,25 @@ class Plan(msgspec.Struct, frozen=True):
     why: Mapping[RouteKey, ReloadReason] = {}
 
 
-def plan(changes: Changes, layout: Layout, growing: frozenset[str] = frozenset()) -> Plan:
+def plan(
+    changes: Changes,
+    layout: Layout,
+    growing: frozenset[str] = frozenset(),
+    limits: RuntimeLimits | None = None,
+) -> Plan:
     """How to make the changes on a HAProxy whose backends are laid out as `layout`.
 
-    A route needs a reload only if its profile isn't loaded or has no free slot; pools of the
-    profiles of these ids are `growing` by backends that HAProxy makes at run time, unless so many
-    are missing that a reload is done sooner.
+    A route needs a reload only if its profile isn't loaded or has no free slot, or if the
+    `limits` of the way to HAProxy prevent it; pools of the profiles of these ids are `growing` by
+    backends that HAProxy makes at run time, unless so many are missing that a reload is done
+    sooner.
     """
     growing = growing - _lacking(changes, layout)
     steps: list[RouteSteps] = []
     deferred: list[RouteChange] = []
     why: dict[RouteKey, ReloadReason] = {}
     for change in changes.routes:
-        reason = _blocker(change, layout, growing)
+        reason = _blocker(change, layout, growing, limits or _NO_LIMITS)
         if reason is not None:
             why[change.key] = reason
             deferred.append(change)
@@ -127,14 +137,18 @@ def _stays(change: RouteChange, layout: Layout) -> bool:
     return old.profile == new.profile
 
 
-def _blocker(change: RouteChange, layout: Layout, growing: frozenset[str]) -> ReloadReason | None:
+def _blocker(
+    change: RouteChange, layout: Layout, growing: frozenset[str], limits: RuntimeLimits
+) -> ReloadReason | None:
     """Why the change can't be made at run time, or `None` if it can."""
-    new = change.new
-    if new is None or layout.free(new.profile) or _stays(change, layout):
+    old, new = change.old, change.new
+    if new is None:
         return None
     loaded = new.profile.id in layout.pools
-    if loaded and new.profile.id in growing:
-        return None
+    stays = _stays(change, layout)
+    if stays or layout.free(new.profile) or (loaded and new.profile.id in growing):
+        limited = limits.prevent(old if stays else None, new)
+        return ReloadReason.RUNTIME_LIMITS if limited else None
     return ReloadReason.POOL_EMPTY if loaded else ReloadReason.NEW_PROFILE
 
 

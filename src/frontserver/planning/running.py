@@ -30,13 +30,24 @@ from frontserver.planning.layout import Layout, backend_name, placed, slot_of
 
 
 class RunningServer(msgspec.Struct, frozen=True):
-    """A server in a running HAProxy. `ready` is whether it is in service, health aside."""
+    """A server in a running HAProxy. `ready` is whether it is in service, health aside.
+
+    `weight` is `None` where it wasn't told.
+    """
 
     address: str
     port: int
     ready: bool = True
     up: bool = True
-    weight: int = 100
+    weight: int | None = 100
+
+    def is_in_place(self, wanted: Server) -> bool:
+        """Whether it serves as `wanted` should, as far as was told."""
+        return (
+            self.ready
+            and (self.address, self.port) == (wanted.address, wanted.port)
+            and self.weight in (None, wanted.weight)
+        )
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -244,16 +255,11 @@ def _as_found(
         servers=tuple(
             named.get(name) or UnknownServer(server.address, server.port, found_name=name)
             for name, server in sorted(found.running.servers.get(backend, {}).items())
-            if (_in_place(named[name], server) if name in named else routing or not wanted)
+            if (server.is_in_place(named[name]) if name in named else routing or not wanted)
         ),
         routing=routing,
         values=tuple(found.values.get(backend, ())),
     )
-
-
-def _in_place(server: Server, found: RunningServer) -> bool:
-    wanted = (server.address, server.port, server.weight)
-    return found.ready and (found.address, found.port, found.weight) == wanted
 
 
 class UnknownServer(Server, frozen=True):

@@ -265,4 +265,8 @@ def _shape(layout: Layout) -> tuple[object, ...]:
 
 def only_routes(reasons: Iterable[ReloadReason]) -> bool:
     """Whether nothing but routes is to be loaded."""
-    return {*reasons} <= {ReloadReason.NEW_PROFILE, ReloadReason.POOL_EMPTY}
+    return {*reasons} <= {
+        ReloadReason.NEW_PROFILE,
+        ReloadReason.POOL_EMPTY,
+        ReloadReason.RUNTIME_LIMITS,
+    }

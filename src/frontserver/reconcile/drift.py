@@ -88,10 +88,7 @@ class DriftLook:
 
 def _is_in_place(route: CompiledRoute, found: Mapping[str, RunningServer]) -> bool:
     return found.keys() == {server.name for server in route.servers} and all(
-        (server := found[wanted.name]).ready
-        and (server.address, server.port, server.weight)
-        == (wanted.address, wanted.port, wanted.weight)
-        for wanted in known_servers(route)
+        found[wanted.name].is_in_place(wanted) for wanted in known_servers(route)
     )
 
 

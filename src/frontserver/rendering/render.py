@@ -20,8 +20,8 @@ from frontserver.planning.compiled import (
     Profile,
 )
 from frontserver.planning.layout import Layout, Pool, backend_name, slot_of
-from frontserver.planning.running import entries, known_servers
-from frontserver.planning.serverline import arguments
+from frontserver.planning.running import entries
+from frontserver.rendering.dialect import Dialect
 from frontserver.rendering.templates import Templates
 
 # One changed route rewrites one shard: about 64 sections of two lines.
@@ -48,9 +48,11 @@ class Renderer:
 
     While templates change, it knows those that run and those to come: each text is made by the
     ones that its frontends were compiled with (`Frontends.templates`), else by the newest.
+    `dialect` is set by whoever loads what is rendered.
     """
 
-    def __init__(self, templates: Templates) -> None:
+    def __init__(self, templates: Templates, dialect: Dialect | None = None) -> None:
+        self.dialect = dialect or Dialect()
         self._templates: dict[str, Templates] = {}
         self.offer(templates)
 
@@ -97,7 +99,7 @@ class Renderer:
 
     def frame(self, frontends: Frontends, *, generation: str) -> dict[str, str]:
         """The files that don't depend on routes."""
-        values = _frontend_values(frontends)
+        values = self._frontend_values(frontends)
         templates = self._made_with(frontends.templates)
         return {
             GLOBAL: templates.render("global.cfg.j2", generation=generation, **values),
@@ -108,7 +110,10 @@ class Renderer:
     def profiles(self, frontends: Frontends, profiles: Iterable[Profile]) -> str:
         """The `defaults` sections."""
         return self._made_with(frontends.templates).render(
-            "profiles.cfg.j2", frontends=frontends, profiles=list(profiles)
+            "profiles.cfg.j2",
+            frontends=frontends,
+            profiles=list(profiles),
+            maps=self.dialect.maps,
         )
 
     def shard(
@@ -123,7 +128,11 @@ class Renderer:
             if slot < pool.size or slot in pool.extra
         ]
         slots = [
-            {"backend": name, "profile": profile_id, "servers": _servers(routes.get(name))}
+            {
+                "backend": name,
+                "profile": profile_id,
+                "servers": self.dialect.servers(pool.profile, routes.get(name)),
+            }
             for name in names
         ]
         return self._made_with(templates).render("slots.cfg.j2", slots=slots)
@@ -145,25 +154,19 @@ class Renderer:
             files.update({file.name: file.pem for file in route.ca_files})
         return files
 
-
-def _frontend_values(frontends: Frontends) -> dict[str, Any]:
-    port = frontends.https_binds[0].port if frontends.https_binds else 443
-    return {
-        "frontends": frontends,
-        "https_certificate": HTTPS_CERTIFICATE,
-        "https_port_suffix": "" if port == 443 else f":{port}",
-        "system_ca": SYSTEM_CA,
-        "redirect_https": REDIRECT_HTTPS,
-        "plain_only": PLAIN_ONLY,
-        "maintenance": MAINTENANCE,
-    }
-
-
-def _servers(route: CompiledRoute | None) -> list[dict[str, str]]:
-    if route is None:
-        return []
-    servers = known_servers(route)
-    return [{"name": server.name, "arguments": arguments(server)} for server in servers]
+    def _frontend_values(self, frontends: Frontends) -> dict[str, Any]:
+        port = frontends.https_binds[0].port if frontends.https_binds else 443
+        return {
+            "frontends": frontends,
+            "process": self.dialect.process,
+            "maps": self.dialect.maps,
+            "https_certificate": self.dialect.place(HTTPS_CERTIFICATE),
+            "https_port_suffix": "" if port == 443 else f":{port}",
+            "system_ca": self.dialect.place(SYSTEM_CA),
+            "redirect_https": REDIRECT_HTTPS,
+            "plain_only": PLAIN_ONLY,
+            "maintenance": MAINTENANCE,
+        }
 
 
 def map_line(key: str, value: str) -> str:

@@ -13,7 +13,7 @@ from frontserver.pki.bundles import parse_certificates
 from frontserver.pki.leaf import certificate_text
 from frontserver.planning.compile import STANDARD_PROFILES
 from frontserver.planning.compiled import Profile
-from frontserver.wire.routes import HttpRouteRequest
+from frontserver.wire.routes.requests import HttpRouteRequest
 
 
 def check_target(field: str, target: HostPort, policy: TargetPolicy) -> None:

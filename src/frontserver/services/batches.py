@@ -29,7 +29,7 @@ from frontserver.storage.agents import AgentRepository
 from frontserver.storage.engine import Database
 from frontserver.storage.routes import RouteReader, RouteRequest, StoredRoute
 from frontserver.storage.session import Session
-from frontserver.wire.routes import HttpRouteRequest, MongoRouteRequest
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest
 
 # So many are judged before others have a turn: some milliseconds.
 _AT_ONCE = 25

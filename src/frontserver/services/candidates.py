@@ -24,7 +24,8 @@ from frontserver.services.admission import (
 )
 from frontserver.services.views import details
 from frontserver.storage.routes import RouteReader, RouteRequest, encode_request
-from frontserver.wire.routes import HttpRouteRequest, MongoRouteRequest, http_route, mongo_route
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest
+from frontserver.wire.routes.translation import http_route, mongo_route
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):

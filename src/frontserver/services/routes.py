@@ -29,13 +29,9 @@ from frontserver.storage.routes import (
     StoredRoute,
 )
 from frontserver.storage.session import Session
-from frontserver.wire.routes import (
-    HttpRouteRequest,
-    MongoRouteRequest,
-    RemoveRequest,
-    RouteView,
-    path_prefix,
-)
+from frontserver.wire.routes.answers import RouteView
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest, RemoveRequest
+from frontserver.wire.routes.translation import path_prefix
 
 _LONGEST_PAGE = 1000
 

@@ -15,7 +15,8 @@ from frontserver.model.names import AgentId
 from frontserver.model.routes import RouteKey, RouteKind
 from frontserver.model.status import RouteState, RouteStatus
 from frontserver.storage.routes import RouteReader, RouteRecord, RouteRequest, decode_request
-from frontserver.wire.routes import HttpRouteRequest, RouteView
+from frontserver.wire.routes.answers import RouteView
+from frontserver.wire.routes.requests import HttpRouteRequest
 
 
 def rfc3339(moment: datetime) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from alembic.util import CommandError
-from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 
@@ -88,6 +88,10 @@ class Database:
     async def read(self, work: Callable[[Session], T]) -> T:
         """What `work` returns; all its queries see one state, and it can't write."""
         return await self._readers.do(work)
+
+    async def ping(self) -> None:
+        """Raises `StorageError` if the database doesn't answer."""
+        await self.read(lambda session: session.run(text("SELECT 1")).scalar())
 
     def on_agents_changed(self, listener: Listener) -> None:
         """Call `listener` with the agents that were stored or removed here.

@@ -14,7 +14,8 @@ from frontserver.model.routes import Route, RouteKey, RouteKind
 from frontserver.storage.repository import Repository, table_of, upsert
 from frontserver.storage.statements import Row, Statement
 from frontserver.storage.tables import RemovedRouteRow, RouteRow
-from frontserver.wire.routes import HttpRouteRequest, MongoRouteRequest, http_route, mongo_route
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest
+from frontserver.wire.routes.translation import http_route, mongo_route
 
 RouteRequest = HttpRouteRequest | MongoRouteRequest
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from frontserver.wire.certificates import CertificateBundle
-from frontserver.wire.routes import RouteView
+from frontserver.wire.routes.answers import RouteView
 
 
 class RegisterRequest(msgspec.Struct, rename="camel", frozen=True):

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from frontserver.wire.routes import HttpRouteRequest, MongoRouteRequest
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest
 
 
 class HttpEntry(HttpRouteRequest, frozen=True, kw_only=True):

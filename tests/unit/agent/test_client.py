@@ -25,7 +25,7 @@ from frontserver.agent import (
     UnreachableError,
 )
 from frontserver.errors import InputError
-from frontserver.wire.routes import HttpOptions
+from frontserver.wire.routes.options import HttpOptions
 from tests.unit.agent.fakes import (
     AGENT,
     DOMAIN,

@@ -34,15 +34,9 @@ from frontserver.storage.agents import AgentRecord
 from frontserver.storage.routes import StoredRoute
 from frontserver.wire.agents import AgentView, AuthenticateRequest, RegisterRequest
 from frontserver.wire.certificates import AgentConfig, CertificateBundle
-from frontserver.wire.routes import (
-    HttpRouteRequest,
-    MongoRouteRequest,
-    RemoveRequest,
-    RouteView,
-    http_route,
-    mongo_route,
-    path_prefix,
-)
+from frontserver.wire.routes.answers import RouteView
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest, RemoveRequest
+from frontserver.wire.routes.translation import http_route, mongo_route, path_prefix
 
 AGENT_ADDRESS = "203.0.113.7"
 TOKEN = "token-server-id"

@@ -16,7 +16,7 @@ from frontserver.api.examples import batches as examples
 from frontserver.errors import InputError
 from frontserver.model.status import PENDING, RouteState, RouteStatus
 from frontserver.wire.batches import BatchRequest
-from frontserver.wire.routes import HttpRouteRequest, MongoRouteRequest
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest
 from tests.unit.api.fakes import OPERATOR_TOKEN, assert_problem
 from tests.unit.api.real import RealWorld, real_world
 

@@ -16,7 +16,7 @@ from frontserver.api.examples import agents, certificates, routes
 from frontserver.api.openapi import document
 from frontserver.wire.agents import AuthenticateRequest, RegisterRequest, RotateKeyRequest
 from frontserver.wire.certificates import SigningRequest
-from frontserver.wire.routes import (
+from frontserver.wire.routes.requests import (
     HttpRouteRequest,
     LegacyMongoRequest,
     MongoRouteRequest,

@@ -24,7 +24,7 @@ from frontserver.haproxy.canary import Canary, Verdicts
 from frontserver.haproxy.check import check
 from frontserver.haproxy.master import MasterClient
 from frontserver.haproxy.probe import Prober
-from frontserver.haproxy.process import EmbeddedHaproxy
+from frontserver.haproxy.process import EmbeddedHaproxy, HaproxyProcess
 from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.model.targets import HostPort
 from frontserver.planning.compiled import Frontends
@@ -86,14 +86,16 @@ class Site:
             binds=[(bind.host, bind.port) for bind in self.frontends.http_binds],
         )
 
-    def backend(self) -> FileBackend:
+    def backend(self, process: HaproxyProcess | None = None) -> FileBackend:
+        """Over the site's own HAProxy, or another `process`."""
+
         async def judge(path: Path) -> None:
             await check(self.program, path)
 
         return FileBackend(
             renderer=Renderer(Templates(self.templates)),
             generations=self.generations,
-            process=self.process(),
+            process=process or self.process(),
             runtime=RuntimeClient(self.runtime_socket, master=self.master_socket),
             master=MasterClient(self.master_socket),
             check=judge,

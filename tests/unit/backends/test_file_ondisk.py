@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.generations import Generations
 from frontserver.backends.file.ondisk import map_entries, read_current
+from frontserver.backends.manifest import Manifest
 from frontserver.errors import StorageError
 from frontserver.planning.running import materialise
 from frontserver.rendering.render import Renderer

@@ -12,12 +12,13 @@ import msgspec
 import pytest
 from immutables import Map
 
-from frontserver.backends.file import durable
+from frontserver.backends import durable
 from frontserver.backends.file.backend import FileBackend
-from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.generations import Generations
 from frontserver.backends.file.judge import Judge
 from frontserver.backends.file.ondisk import read_current
 from frontserver.backends.file.tree import Tree
+from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import State
 from frontserver.errors import ProxyUnavailableError, StorageError
 from frontserver.haproxy.canary import Canary, Verdict
@@ -241,12 +242,10 @@ async def test_a_reload_of_ours_is_no_news_of_an_external_haproxy(site: Site) ->
     """It would be looked at whole after each, and the next reload given up meanwhile."""
     async with driving(site) as first:
         await first.seen()
-    backend = site.backend()
-    await backend._process.close()
     external = ExternalHaproxy(
         runtime_socket=site.runtime_socket, master_socket=site.master_socket, every=0.05
     )
-    backend._process = external
+    backend = site.backend(external)
     driver = Driver(backend, site.frontends)
     changes: list[int] = []
     backend.on_change(lambda: changes.append(1))
@@ -382,7 +381,7 @@ async def test_a_reload_whose_end_nobody_saw_keeps_its_configuration(
 
     async def hand_over(generation: Path) -> None:
         nonlocal silent
-        await backend._master.reload()
+        await backend._handover._master.reload()
         await backend._runtime.close()
         silent = True
         raise ProxyUnavailableError("HAProxy didn't answer within 5 s")
@@ -392,7 +391,7 @@ async def test_a_reload_whose_end_nobody_saw_keeps_its_configuration(
             raise ProxyUnavailableError("HAProxy didn't answer")
         return await answer()
 
-    monkeypatch.setattr(backend, "_hand_over", hand_over)
+    monkeypatch.setattr(backend._handover, "_reload", hand_over)
     monkeypatch.setattr(backend._runtime, "info", info)
     with pytest.raises(ProxyUnavailableError):
         await reload.load(prepared)

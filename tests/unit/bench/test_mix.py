@@ -10,7 +10,8 @@ import pytest
 from bench.mix import PROFILES, STANDARD, Additions, base
 from frontserver.planning.compile import STANDARD_PROFILES, compile_route
 from frontserver.planning.compiled import Profile
-from frontserver.wire.routes import HttpRouteRequest, http_route
+from frontserver.wire.routes.requests import HttpRouteRequest
+from frontserver.wire.routes.translation import http_route
 
 PORTS = (1001, 1002, 1003)
 

@@ -45,7 +45,8 @@ def page(name: str) -> Page:
 
 def pages() -> list[Page]:
     """Every page that people read."""
-    files = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "changes" / "README.md"]
+    files = [path for place in ("*.md", "docs/**/*.md", "deploy/*.md") for path in ROOT.glob(place)]
+    files.append(ROOT / "changes" / "README.md")
     return [page(str(file.relative_to(ROOT))) for file in sorted(files)]
 
 

@@ -23,6 +23,7 @@ WORDS = {
     "be_name",
     "certificates",
     "cli",
+    "composition",
     "defaults",
     "errors",
     "failed",

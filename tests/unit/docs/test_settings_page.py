@@ -25,10 +25,16 @@ SECTIONS = {match["name"]: match for match in _SECTION.finditer(PAGE.text)}
 TOLD = {"FRONTSERVER_HAPROXY_BIN", "FRONTSERVER_MONGO_PUBLIC_PORT"}
 # Their value must exist in the file system.
 EXISTING = {
+    "FRONTSERVER_DATAPLANE_CA",
+    "FRONTSERVER_DATAPLANE_CERTIFICATE",
+    "FRONTSERVER_DATAPLANE_KEY",
     "FRONTSERVER_HAPROXY_BIN",
     "FRONTSERVER_HTTPS_CERTIFICATE",
     "FRONTSERVER_TEMPLATE_DIR",
 }
+
+# Settings that mean nothing without another one.
+NEEDS = {"FRONTSERVER_DATAPLANE_KEY": "FRONTSERVER_DATAPLANE_CERTIFICATE"}
 
 
 def test_every_setting_has_a_section_and_no_section_is_about_nothing() -> None:
@@ -58,7 +64,8 @@ def test_the_example_is_accepted_and_differs_from_the_default(name: str, tmp_pat
     if name in EXISTING:
         example = str(_existing(name, tmp_path))
 
-    assert load({name: example}) != load({})
+    needs = {NEEDS[name]: example} if name in NEEDS else {}
+    assert load({name: example, **needs}) != load(needs)
 
 
 def test_the_example_file_is_accepted(tmp_path: Path) -> None:

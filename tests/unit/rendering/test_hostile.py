@@ -16,7 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.generations import Generations
+from frontserver.backends.manifest import Manifest
 from frontserver.errors import InputError, ProxyError
 from frontserver.haproxy import binary
 from frontserver.haproxy.check import check
@@ -24,7 +25,8 @@ from frontserver.model.routes import Route
 from frontserver.planning.compile import compile_route, named_hosts
 from frontserver.planning.compiled import CompiledConfig
 from frontserver.rendering.invariants import check_invariants
-from frontserver.wire.routes import HttpRouteRequest, MongoRouteRequest, http_route, mongo_route
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest
+from frontserver.wire.routes.translation import http_route, mongo_route
 from tests.unit.planning.routes import FRONTENDS
 from tests.unit.rendering.samples import rendered
 

@@ -26,7 +26,8 @@ from frontserver.storage.engine import Database
 from frontserver.storage.feed import RouteStore
 from frontserver.storage.revisions import AuditEntry, RevisionRepository
 from frontserver.wire.agents import RegisterRequest
-from frontserver.wire.routes import HttpOptions, HttpRouteRequest
+from frontserver.wire.routes.options import HttpOptions
+from frontserver.wire.routes.requests import HttpRouteRequest
 from tests.unit.services.fakes import START, FakeClock, FakePublisher
 
 PEER = "203.0.113.7"

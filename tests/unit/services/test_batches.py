@@ -23,12 +23,8 @@ from frontserver.security.principals import OPERATOR, Principal
 from frontserver.services.batches import BatchItem, Entry
 from frontserver.storage.engine import Database
 from frontserver.storage.routes import RouteRepository
-from frontserver.wire.routes import (
-    HttpOptions,
-    HttpRouteRequest,
-    MongoRouteRequest,
-    RemoveRequest,
-)
+from frontserver.wire.routes.options import HttpOptions
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest, RemoveRequest
 from tests.unit.services.house import AGENT, OTHER, PEER, SELF, House
 
 URL = "http://203.0.113.7:3000"

@@ -22,7 +22,7 @@ from frontserver.services.certificates import CertificateService
 from frontserver.storage.certificates import CertificateRecord, CertificateRepository
 from frontserver.storage.engine import Database
 from frontserver.wire.agents import RegisterRequest
-from frontserver.wire.routes import MongoRouteRequest
+from frontserver.wire.routes.requests import MongoRouteRequest
 from tests.unit.services.fakes import START
 from tests.unit.services.house import AGENT, KEY, OTHER, PEER, SELF, House
 

@@ -31,13 +31,8 @@ from frontserver.services.views import connection_string
 from frontserver.storage.engine import Database
 from frontserver.storage.revisions import RevisionRepository
 from frontserver.storage.routes import RouteRepository
-from frontserver.wire.routes import (
-    HttpOptions,
-    HttpRouteRequest,
-    MongoOptions,
-    MongoRouteRequest,
-    RemoveRequest,
-)
+from frontserver.wire.routes.options import HttpOptions, MongoOptions
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest, RemoveRequest
 from tests.unit.services.fakes import START, FakePublisher
 from tests.unit.services.house import AGENT, OTHER, PEER, SELF, House
 

@@ -11,7 +11,7 @@ from frontserver.storage.engine import Database
 from frontserver.storage.revisions import Change, RevisionRepository
 from frontserver.storage.routes import RouteRecord, RouteRepository, encode_request
 from frontserver.storage.session import Session
-from frontserver.wire.routes import HttpRouteRequest
+from frontserver.wire.routes.requests import HttpRouteRequest
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 CHANGE = Change(actor="operator", action="test", subject="test")

@@ -309,6 +309,15 @@ async def test_a_database_that_is_closed_says_so_and_may_be_closed_again(
     await database.close()
 
 
+async def test_a_ping_tells_a_database_that_answers_from_one_that_doesnt(
+    database: Database,
+) -> None:
+    await database.ping()
+    await database.close()
+    with pytest.raises(StorageError, match="closed"):
+        await database.ping()
+
+
 async def test_what_was_asked_for_is_finished_when_it_is_closed(
     database: Database, path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from frontserver.wire.batches import (
     MongoEntry,
     RouteOutcome,
 )
-from frontserver.wire.routes import HttpOptions
+from frontserver.wire.routes.options import HttpOptions
 
 _ORIGIN = "http://203.0.113.7:3000"
 _SHOP = RouteOutcome(

@@ -5,24 +5,28 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from frontserver.wire.agents import Acknowledgement
-from frontserver.wire.routes import (
+from frontserver.wire.routes.answers import (
+    HttpRouteAnswer,
+    MongoRouteAnswer,
+    RouteAnswer,
+    RouteList,
+    RouteView,
+)
+from frontserver.wire.routes.options import (
     CheckOptions,
     HeaderEditOptions,
     HeaderOptions,
     HttpOptions,
-    HttpRouteAnswer,
-    HttpRouteRequest,
-    LegacyMongoRequest,
     MongoOptions,
-    MongoRouteAnswer,
-    MongoRouteRequest,
-    RemoveRequest,
-    RouteAnswer,
-    RouteList,
-    RouteView,
     StickyOptions,
     TargetOptions,
     TimeoutOptions,
+)
+from frontserver.wire.routes.requests import (
+    HttpRouteRequest,
+    LegacyMongoRequest,
+    MongoRouteRequest,
+    RemoveRequest,
 )
 
 _WHEN = "2030-01-01T03:04:05Z"

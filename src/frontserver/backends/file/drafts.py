@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from frontserver.backends.file import durable
-from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends import durable
+from frontserver.backends.file.generations import Generations
 from frontserver.backends.file.mirror import Mirror, Shard, Written, shard_of, to_its_end
 from frontserver.backends.file.tree import Tree
+from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import State
 from frontserver.model.routes import RouteKey
 from frontserver.planning.compiled import MAPS, CompiledConfig
@@ -94,7 +95,7 @@ class Drafts:
         )
 
     def _whole(self, name: str, state: State) -> Tree:
-        manifest = _manifest(state)
+        manifest = Manifest.of(state)
         files = self._renderer.everything(
             state.config, state.layout, generation=manifest.label(name)
         )
@@ -113,7 +114,7 @@ class Drafts:
         fresh |= set(await to_its_end(_spoilt, tree, kept))
         keep = [shard_name(*shard) for shard in kept if shard not in fresh]
         routes = self._mirror.routes_in(state, fresh, changed)
-        manifest = _manifest(state)
+        manifest = Manifest.of(state)
 
         def write() -> Tree:
             files = self._renderer.frame(state.config.frontends, generation=manifest.label(name))
@@ -140,12 +141,6 @@ def _spoilt(tree: Tree, names: Iterable[Shard]) -> list[Shard]:
 
 def _pair(state: State) -> tuple[CompiledConfig, Layout]:
     return state.config, state.layout
-
-
-def _manifest(state: State) -> Manifest:
-    pools = tuple((pool.profile, pool.size) for _, pool in sorted(state.layout.pools.items()))
-    frontends = state.config.frontends
-    return Manifest(frontends.fingerprint, pools, frontends.templates)
 
 
 def _all_shards(layout: Layout) -> list[Shard]:

@@ -17,32 +17,15 @@ from pathlib import Path
 
 import msgspec
 
-from frontserver.backends.file import durable
+from frontserver.backends import durable
 from frontserver.backends.file.mapfile import heal
 from frontserver.backends.file.tree import Tree
-from frontserver.planning.compiled import MAPS, Profile, digest
+from frontserver.backends.manifest import Manifest
+from frontserver.planning.compiled import MAPS
 
 MANIFEST = "manifest.json"
 # There where HAProxy was seen to run the generation: of a draft nobody knows.
 _RAN = "ran"
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """What a generation holds, to recognise a HAProxy that has loaded it.
-
-    `frontends` and `templates` are fingerprints.
-    """
-
-    frontends: str
-    pools: tuple[tuple[Profile, int], ...]
-    templates: str = ""
-
-    def label(self, name: str) -> str:
-        """What HAProxy calls the generation `name`, if this is what that generation holds.
-
-        A name alone may come back, when somebody has emptied the directory.
-        """
-        return f"{name}-{digest(self, 8)}"
 
 
 class Generations:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
-from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.generations import Generations
+from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import State
 from frontserver.errors import ConfigRejectedError, FrontServerError, ProxyError
 from frontserver.haproxy.canary import Canary, Verdict
@@ -66,6 +67,16 @@ class Judge:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+
+    async def require_or_discard(
+        self, generation: Path, state: State, running: Path | None
+    ) -> None:
+        """As `require`; one that doesn't pass is removed from disk."""
+        try:
+            await self.require(generation, state, running)
+        except BaseException:
+            await asyncio.to_thread(self._generations.discard, generation)
+            raise
 
     async def accepts(self, generation: Path) -> None:
         """HAProxy's own check alone; raises `ConfigRejectedError`."""

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from frontserver.backends.file import durable
+from frontserver.backends import durable
 from frontserver.errors import StorageError
 from frontserver.rendering.render import map_line
 

@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from frontserver.backends.file import durable
+from frontserver.backends import durable
 from frontserver.backends.file.tree import Tree
 from frontserver.backends.port import State
 from frontserver.model.routes import RouteKey

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.generations import Generations
 from frontserver.backends.file.judge import Judge
 from frontserver.backends.file.oldworkers import OldWorkers
 from frontserver.backends.file.performer import Performer
+from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import Look
 from frontserver.errors import CommandRefusedError, ProxyError
 from frontserver.haproxy.commands import word

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from frontserver.backends.file.generations import Generations, Manifest
+from frontserver.backends.file.generations import Generations
+from frontserver.backends.manifest import Manifest
 from frontserver.errors import StorageError
 from frontserver.planning.compiled import MAPS
 from frontserver.planning.layout import backend_name, is_beyond

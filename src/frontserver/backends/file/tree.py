@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from frontserver.backends.file import durable
-from frontserver.backends.file.durable import Stamp
+from frontserver.backends import durable
+from frontserver.backends.durable import Stamp
 from frontserver.backends.file.mapfile import MapFile
 from frontserver.planning.compiled import MAPS
 

@@ -17,9 +17,10 @@ import httpx
 
 from frontserver.agent import Client
 from frontserver.agent.certs import CertificateDirectory
-from frontserver.app import FrontServer, opened_services
+from frontserver.app import FrontServer
 from frontserver.cli.demonstration.app import DemoApp
 from frontserver.cli.demonstration.database import DemoDatabase, find_mongod, insert_and_find
+from frontserver.composition.services import opened_services
 from frontserver.errors import FrontServerError
 from frontserver.model.names import AgentId, DomainName
 from frontserver.model.targets import HostPort, TargetPolicy

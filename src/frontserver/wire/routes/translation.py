@@ -1,18 +1,16 @@
-"""Routes and their options, on the wire, and their translation into the model."""
+"""From a request to the route of the model that it asks for."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from frontserver.errors import InputError
 from frontserver.model.names import AgentId, DomainName, PathPrefix, Subdomain
 from frontserver.model.routes import (
-    Balance,
     CookieName,
     HeaderEdits,
     HeaderName,
@@ -28,248 +26,26 @@ from frontserver.model.routes import (
     Timeouts,
 )
 from frontserver.model.targets import HostPort, TargetUrl
+from frontserver.wire.routes.options import (
+    STICKY_COOKIE,
+    CheckOptions,
+    Duration,
+    HeaderEditOptions,
+    HttpOptions,
+    MongoOptions,
+    OriginTlsOptions,
+    StickyOptions,
+    TargetOptions,
+    TimeoutOptions,
+)
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Seconds as a number, or a string with a unit: "250ms", "30s", "5m", "1h", "1d".
-Duration = int | float | str
-
 _DURATION = re.compile(r"(?P<number>[0-9]{1,9}(?:\.[0-9]{1,3})?)(?P<unit>ms|s|m|h|d)?")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_STICKY_COOKIE = CookieName("FSID")
-
-
-class _Options(
-    msgspec.Struct, rename="camel", frozen=True, forbid_unknown_fields=True, omit_defaults=True
-):
-    """Inside `options` an unknown field is a mistake, not something to ignore."""
-
-
-class CheckOptions(_Options, frozen=True):
-    """An active check of the origin; without `path` it only connects."""
-
-    path: str | None = None
-    interval: Duration = 2
-    timeout: Duration | None = None
-    rise: int = 2
-    fall: int = 3
-    expect_status: int | str | None = None
-    host: str | None = None
-
-
-class TargetOptions(_Options, frozen=True):
-    """One of several origins. One that drains gets no new visitors; sticky ones come back."""
-
-    url: str
-    weight: int = 100
-    backup: bool = False
-    drain: bool = False
-
-
-class StickyOptions(_Options, frozen=True):
-    """Stickiness by a cookie of this name."""
-
-    cookie: str = _STICKY_COOKIE
-
-
-class TimeoutOptions(_Options, frozen=True):
-    """Each is the operator's where it isn't given."""
-
-    connect: Duration | None = None
-    server: Duration | None = None
-    queue: Duration | None = None
-    tunnel: Duration | None = None
-
-
-class HeaderEditOptions(_Options, frozen=True):
-    """Fields to set (replacing what is there) and fields to remove."""
-
-    set: dict[str, str] = {}
-    remove: list[str] = []
-
-
-class HeaderOptions(_Options, frozen=True):
-    """Edits on the way to the origin and on the way back."""
-
-    request: HeaderEditOptions = HeaderEditOptions()
-    response: HeaderEditOptions = HeaderEditOptions()
-
-
-class OriginTlsOptions(_Options, frozen=True):
-    """For `https://` targets; `ca` is PEM text."""
-
-    verify: bool = True
-    server_name: str | None = None
-    ca: str | None = None
-
-
-class HttpOptions(_Options, frozen=True):
-    """All options of an HTTP route; every one may be left out.
-
-    Under `maintenance` visitors get 503 with `Retry-After`, and targets hear of nobody.
-    """
-
-    use_tls: bool | UnsetType = UNSET
-    redirect_https: bool = False
-    check: bool | CheckOptions = False
-    targets: list[TargetOptions] = []
-    balance: Balance = Balance.ROUNDROBIN
-    sticky: bool | StickyOptions = False
-    timeouts: TimeoutOptions = TimeoutOptions()
-    headers: HeaderOptions = HeaderOptions()
-    max_connections: int | None = None
-    host_header: str = HostHeader.PRESERVE.value
-    origin_tls: OriginTlsOptions = OriginTlsOptions()
-    maintenance: bool = False
-    profile: str | None = None
-
-
-class MongoOptions(_Options, frozen=True):
-    """Options of a MongoDB route. `useTls: false` is refused: names are chosen by TLS SNI."""
-
-    use_tls: bool = True
-    check: bool = False
-
-
-class HttpRouteRequest(msgspec.Struct, rename="camel", frozen=True):
-    """POST /api/proxy/http. Unknown top-level fields are ignored (`expectedDomain`).
-
-    The route has everything of its domain from `path` on that no longer path has; `/` by default.
-    """
-
-    agent_id: str
-    subdomain: str
-    target_url: str | None = None
-    options: HttpOptions | None = None
-    path: str | UnsetType = UNSET
-
-
-class MongoRouteRequest(msgspec.Struct, rename="camel", frozen=True):
-    """POST /api/proxy/mongodb."""
-
-    agent_id: str
-    target_host: str | None = None
-    target_port: int = 27017
-    options: MongoOptions | None = None
-
-
-class LegacyMongoRequest(msgspec.Struct, rename="camel", frozen=True):
-    """POST /api/mongodb/register, as older agents send it."""
-
-    agent_id: str
-    target_ip: str
-    target_port: int = 27017
-    use_tls: bool = True
-
-
-class RemoveRequest(msgspec.Struct, rename="camel", frozen=True):
-    """DELETE /api/proxy, as a body or as query parameters."""
-
-    agent_id: str
-    subdomain: str | None = None
-    type: str = "http"
-    path: str | UnsetType = UNSET
-
-
-class RouteView(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """A route as lists show it. `status` is active, pending or failed; `reason` says why.
-
-    `path` is absent where a route begins at `/`.
-    `reload` is why it needed a reload of HAProxy, or waits for one; absent where none is needed.
-    """
-
-    type: str
-    agent_id: str
-    domain: str
-    status: str
-    options: dict[str, Any]
-    created_at: str
-    updated_at: str
-    # A default factory, since `omit_defaults` would leave out a plain default.
-    health: str = msgspec.field(default_factory=lambda: "unknown")
-    subdomain: str | None = None
-    path: str | None = None
-    target_url: str | None = None
-    target_host: str | None = None
-    target_port: int | None = None
-    reason: str | None = None
-    reload: str | None = None
-
-
-class RouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """GET /api/proxy/routes/{type}/{name}: one route, where a `Location` of a 202 points."""
-
-    success: bool = True
-    status: str
-    reason: str | UnsetType = UNSET
-    reload: str | UnsetType = UNSET
-    route: RouteView
-
-
-class HttpRouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """The answer to POST /api/proxy/http; `reason` says why `status` isn't active.
-
-    `path` is absent where the route begins at `/`.
-    """
-
-    success: bool = True
-    message: str
-    agent_id: str
-    subdomain: str
-    domain: str
-    path: str | UnsetType = UNSET
-    target_url: str
-    type: str = "http"
-    status: str
-    reason: str | UnsetType = UNSET
-    reload: str | UnsetType = UNSET
-    route: RouteView
-
-
-class MongoRouteAnswer(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """The answer to POST /api/proxy/mongodb; `target_ip` repeats `target_host`.
-
-    `reason` says why `status` isn't active.
-    """
-
-    success: bool = True
-    message: str
-    agent_id: str
-    domain: str
-    connection_string: str
-    target_host: str
-    target_ip: str
-    target_port: int
-    use_tls: bool = True
-    tls_enabled: bool = True
-    type: str = "mongodb"
-    status: str
-    reason: str | UnsetType = UNSET
-    reload: str | UnsetType = UNSET
-    route: RouteView
-
-
-class RouteList(msgspec.Struct, rename="camel", frozen=True, kw_only=True, omit_defaults=True):
-    """GET /api/proxy/agents/{agentId} (with `agentId`) and GET /api/proxy/routes (with a count).
-
-    `next` is the `after` parameter of the next page, absent on the last one.
-    """
-
-    # A default factory, since `omit_defaults` would leave out a plain default.
-    success: bool = msgspec.field(default_factory=lambda: True)
-    routes: list[RouteView]
-    agent_id: str | None = None
-    route_count: int | None = None
-    next: str | None = None
-
-
-def duration_ms(value: Duration) -> int:
-    """Milliseconds of a wire duration: seconds as a number, or text with a unit."""
-    match = _DURATION.fullmatch(str(value))
-    if match is None:
-        raise InputError("", 'a duration is seconds as a number, or text such as "30s", "500ms"')
-    return round(float(match["number"]) * _UNIT_MS[match["unit"] or "s"])
+_MOST_HEADERS = 32
 
 
 def http_route(
@@ -320,11 +96,6 @@ def http_route(
     )
 
 
-def path_prefix(path: str | UnsetType) -> PathPrefix:
-    """Where the route begins that a request names. Raises `InputError`."""
-    return PathPrefix() if path is UNSET else PathPrefix(path)
-
-
 def mongo_route(request: MongoRouteRequest, *, mongo_domain: str, default_host: str) -> MongoRoute:
     """The route that a request asks for; without a target host it is the agent's own address."""
     options = request.options or MongoOptions()
@@ -347,6 +118,19 @@ def mongo_route(request: MongoRouteRequest, *, mongo_domain: str, default_host: 
         ),
         check=options.check,
     )
+
+
+def path_prefix(path: str | UnsetType) -> PathPrefix:
+    """Where the route begins that a request names. Raises `InputError`."""
+    return PathPrefix() if path is UNSET else PathPrefix(path)
+
+
+def duration_ms(value: Duration) -> int:
+    """Milliseconds of a wire duration: seconds as a number, or text with a unit."""
+    match = _DURATION.fullmatch(str(value))
+    if match is None:
+        raise InputError("", 'a duration is seconds as a number, or text such as "30s", "500ms"')
+    return round(float(match["number"]) * _UNIT_MS[match["unit"] or "s"])
 
 
 def _without_brackets(host: str) -> str:
@@ -404,7 +188,7 @@ def _status_range(value: int | str | None) -> StatusRange:
 
 def _sticky(option: bool | StickyOptions) -> CookieName | None:
     if isinstance(option, bool):
-        return _STICKY_COOKIE if option else None
+        return STICKY_COOKIE if option else None
     return _at("options.sticky.cookie", CookieName, option.cookie)
 
 
@@ -422,9 +206,6 @@ def _timeouts(option: TimeoutOptions) -> Timeouts:
 
 def _optional_ms(field: str, value: Duration | None) -> int | None:
     return None if value is None else _at(field, duration_ms, value)
-
-
-_MOST_HEADERS = 32
 
 
 def _edits(path: str, option: HeaderEditOptions) -> HeaderEdits:

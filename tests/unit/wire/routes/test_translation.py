@@ -1,4 +1,4 @@
-"""Routes on the wire: what agents send, and the model it becomes."""
+"""From a request, as it comes off the wire, to the route that it asks for."""
 
 from __future__ import annotations
 
@@ -22,18 +22,9 @@ from frontserver.model.routes import (
     Timeouts,
 )
 from frontserver.model.targets import HostPort
-from frontserver.wire.routes import (
-    Duration,
-    HttpRouteRequest,
-    LegacyMongoRequest,
-    MongoRouteRequest,
-    RemoveRequest,
-    RouteList,
-    RouteView,
-    duration_ms,
-    http_route,
-    mongo_route,
-)
+from frontserver.wire.routes.options import Duration
+from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest
+from frontserver.wire.routes.translation import duration_ms, http_route, mongo_route
 
 
 def http(
@@ -80,51 +71,6 @@ def refused(options: dict[str, Any] | None = None, **fields: Any) -> str:
     with pytest.raises(InputError) as refusal:
         http(options, **fields)
     return refusal.value.field
-
-
-# -- what old agents send, verbatim -----------------------------------------------------------
-
-
-def test_an_old_agents_http_request_is_understood() -> None:
-    request = msgspec.json.decode(
-        b'{"agentId":"SERVER_ID-1","subdomain":"shop","targetUrl":"http://203.0.113.7:3000",'
-        b'"expectedDomain":"shop.apps.example.com","options":{"useTls":true,"check":true}}',
-        type=HttpRouteRequest,
-    )
-    with pytest.raises(InputError, match="not an agent id"):
-        http_route(request, app_domain="apps.example.com", tls_available=True)
-    route = http_route(
-        msgspec.structs.replace(request, agent_id="SERVER-1"),
-        app_domain="apps.example.com",
-        tls_available=True,
-    )
-    assert route.agent_id == "server-1"
-    assert route.domain == "shop.apps.example.com"
-    assert [str(target.url) for target in route.targets] == ["http://203.0.113.7:3000"]
-    assert route.use_tls
-    assert route.check == HealthCheck()
-
-
-def test_old_agents_mongodb_requests_are_understood() -> None:
-    legacy = msgspec.json.decode(
-        b'{"agentId":"a1","targetIp":"203.0.113.7","targetPort":27017,"useTls":true}',
-        type=LegacyMongoRequest,
-    )
-    assert (legacy.target_ip, legacy.target_port, legacy.use_tls) == ("203.0.113.7", 27017, True)
-    request = msgspec.json.decode(
-        b'{"agentId":"A1","targetHost":"203.0.113.7","targetPort":27018,"options":{"useTls":true}}',
-        type=MongoRouteRequest,
-    )
-    route = mongo_route(request, mongo_domain="mongodb.example.com", default_host="192.0.2.1")
-    assert route.domain == "a1.mongodb.example.com"
-    assert route.target == HostPort("203.0.113.7", 27018)
-    assert not route.check
-
-
-def test_an_old_agents_removal_is_understood() -> None:
-    body = b'{"agentId":"SERVER-1","subdomain":"shop","type":"http"}'
-    assert msgspec.json.decode(body, type=RemoveRequest).subdomain == "shop"
-    assert msgspec.json.decode(b'{"agentId":"a"}', type=RemoveRequest).type == "http"
 
 
 # -- HTTP routes ------------------------------------------------------------------------------
@@ -319,6 +265,11 @@ def test_unknown_options_and_wrong_types_are_refused_by_their_shape(
         http(options)
 
 
+def test_a_profile_is_named_or_left_out() -> None:
+    assert http({"profile": "gold"}).profile == "gold"
+    assert http({}).profile is None
+
+
 # -- MongoDB routes ---------------------------------------------------------------------------
 
 
@@ -361,7 +312,7 @@ def test_a_mongodb_domain_that_gets_too_long_is_the_agent_ids_fault() -> None:
     assert refusal.value.field == "agentId"
 
 
-# -- durations and answers --------------------------------------------------------------------
+# -- durations --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -396,42 +347,3 @@ def test_a_duration_is_read_or_refused(value: Duration) -> None:
         assert duration_ms(value) >= 0
     except InputError as refusal:
         assert "duration" in refusal.message  # noqa: PT017 - either outcome is checked
-
-
-def view(**changes: Any) -> RouteView:
-    values: dict[str, Any] = {
-        "type": "http",
-        "agent_id": "a1",
-        "domain": "shop.apps.example.com",
-        "status": "active",
-        "options": {},
-        "created_at": "2030-01-01T00:00:00Z",
-        "updated_at": "2030-01-01T00:00:00Z",
-    }
-    return RouteView(**(values | changes))
-
-
-def test_lists_say_success_and_leave_out_what_is_not_there() -> None:
-    assert msgspec.to_builtins(RouteList(routes=[])) == {"success": True, "routes": []}
-    full = msgspec.to_builtins(RouteList(routes=[view()], agent_id="a1", route_count=1, next="x"))
-    assert set(full) == {"success", "routes", "agentId", "routeCount", "next"}
-
-
-def test_a_route_view_always_tells_status_and_health() -> None:
-    shown = msgspec.to_builtins(view(subdomain="shop"))
-    assert shown == {
-        "type": "http",
-        "agentId": "a1",
-        "domain": "shop.apps.example.com",
-        "status": "active",
-        "options": {},
-        "createdAt": "2030-01-01T00:00:00Z",
-        "updatedAt": "2030-01-01T00:00:00Z",
-        "health": "unknown",
-        "subdomain": "shop",
-    }
-
-
-def test_a_profile_is_named_or_left_out() -> None:
-    assert http({"profile": "gold"}).profile == "gold"
-    assert http({}).profile is None

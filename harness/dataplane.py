@@ -1,0 +1,217 @@
+"""A Data Plane API beside a HAProxy of its own: the real program, or the harness's double.
+
+with DataPlane(directory) as dp, dp.client() as client:
+    client.get("/services/haproxy/configuration/version")
+
+`DATAPLANEAPI_BIN` names the real program; without it the double runs. Both read the same file.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import ssl
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from harness.certificates import ThrowawayCa
+from harness.dataplane_files import OPERATOR_CONFIG, Files
+from harness.environment import child_environment
+from harness.errors import HarnessError, UnavailableError
+from harness.haproxy import ExternalHaproxy, Sockets, find_haproxy
+from harness.polling import until
+from harness.ports import free_port
+from harness.processes import Child, sweep
+
+USER = "frontserver"
+_ROOT = Path(__file__).parents[1]
+# One that was started while HAProxy was down answers after a minute.
+_PATIENCE = 90.0
+
+
+def find_dataplane() -> Path | None:
+    """The program that `DATAPLANEAPI_BIN` names, `None` if it names none.
+
+    Raises `UnavailableError`.
+    """
+    chosen = os.environ.get("DATAPLANEAPI_BIN")
+    if not chosen:
+        return None
+    if not os.access(chosen, os.X_OK):
+        raise UnavailableError(f"DATAPLANEAPI_BIN={chosen} isn't an executable file")
+    return Path(chosen)
+
+
+class DataPlane:
+    """A HAProxy and the Data Plane that drives it, on free ports, with `files` in `directory`.
+
+    `program` is a `dataplaneapi`, `None` the double. `operator` and `single_file` are those of
+    `Files`. With `tls` the API wants a client certificate, and nothing else. `reload_delay` is in
+    seconds, after which a reload that nobody forced is done. `settings` are merged into
+    `dataplaneapi.yml`, mapping by mapping. The directory must have a short path: HAProxy's sockets
+    lie in it (unix(7) allows 107 bytes).
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        program: Path | None,
+        haproxy: Path | None = None,
+        operator: str = OPERATOR_CONFIG,
+        single_file: bool = False,
+        tls: bool = False,
+        reload_delay: int = 1,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.program = program
+        self.user, self.password = USER, secrets.token_urlsafe(18)
+        self.port = free_port()
+        self.log = directory / "dataplane.log"
+        self.files = Files(directory, operator=operator, single_file=single_file)
+        self.sockets = Sockets(self.files.runtime_socket, self.files.master_socket)
+        binary = haproxy or find_haproxy()
+        self.haproxy = ExternalHaproxy(
+            binary, self.files.configs, self.sockets, log=directory / "haproxy.log"
+        )
+        self._ca = ThrowawayCa(directory / "ca") if tls else None
+        self.client_certificate = self._ca.issue("frontserver", client=True) if self._ca else None
+        self.files.write_settings(
+            haproxy=binary,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            reload_delay=reload_delay,
+            tls=(self._ca, self._ca.issue("127.0.0.1", "localhost")) if self._ca else None,
+            changes=settings or {},
+        )
+        self._child: Child | None = None
+
+    # --- how to reach it ---
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without the `/v3` of its paths."""
+        return f"{'https' if self._ca else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def ca_file(self) -> Path | None:
+        """The CA that the API's certificate is from; `None` without TLS."""
+        return self._ca.file if self._ca else None
+
+    def client(self, *, timeout: float = 40.0) -> httpx.Client:
+        """A client that may do everything; its URLs go on after `/v3`."""
+        trust = ssl.create_default_context(cafile=self.ca_file)
+        if self.client_certificate is not None:
+            trust.load_cert_chain(self.client_certificate)
+        return httpx.Client(
+            base_url=f"{self.url}/v3",
+            auth=None if self._ca else (self.user, self.password),
+            verify=trust,
+            timeout=timeout,
+            trust_env=False,
+        )
+
+    # --- the Data Plane's life ---
+
+    @property
+    def pid(self) -> int:
+        """The process id of the Data Plane."""
+        return self._started.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether the Data Plane's process is there."""
+        return self._child is not None and self._child.exit_code is None
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start the Data Plane, and wait until it answers. Raises `HarnessError`."""
+        if self.runs:
+            raise HarnessError("the Data Plane runs already")
+        program: list[str | Path] = [sys.executable, "-m", "harness.dataplane_double"]
+        if self.program is not None:
+            program = [self.program]
+        # The double is found wherever the tests are run from.
+        paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._child = Child(
+            "the Data Plane",
+            [*program, "-f", self.files.settings],
+            log=self.log,
+            environ=child_environment({"PYTHONPATH": os.pathsep.join(paths)}),
+        )
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self, seconds: float = _PATIENCE) -> None:
+        """Wait until it answers, whatever HAProxy does. Raises `HarnessError`."""
+        child = self._started
+        with self.client(timeout=5) as client:
+
+            def answers() -> bool:
+                if child.exit_code is not None:
+                    raise HarnessError(
+                        f"the Data Plane ended with {child.exit_code}\n{child.tail()}"
+                    )
+                return client.get("/services/haproxy/configuration/version").is_success
+
+            until(
+                "the Data Plane answers",
+                answers,
+                seconds=seconds,
+                quiet=(httpx.HTTPError,),
+                detail=child.tail,
+            )
+
+    def kill(self) -> None:
+        """SIGKILL to the Data Plane; HAProxy goes on."""
+        self._started.kill()
+
+    def terminate(self) -> int:
+        """SIGTERM to the Data Plane; its exit code. HAProxy goes on."""
+        return self._started.terminate()
+
+    def restart(self, *, wait: bool = True) -> None:
+        """Start it anew; it is killed first if it runs."""
+        if self.runs:
+            self.kill()
+        self.start(wait=wait)
+
+    def clean_up(self) -> None:
+        """End everything, whatever state it is in; files stay."""
+        if self._child is not None:
+            self._child.kill()
+        sweep(self.directory)
+
+    def tail(self) -> str:
+        """The ends of the logs of both."""
+        dataplane = [self._child.tail()] if self._child is not None else []
+        return "\n".join([*dataplane, self.haproxy.tail()])
+
+    @property
+    def _started(self) -> Child:
+        if self._child is None:
+            raise HarnessError("the Data Plane was never started")
+        return self._child
+
+    def __enter__(self) -> Self:
+        try:
+            self.haproxy.start()
+            self.start()
+        except BaseException:
+            self.clean_up()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.clean_up()

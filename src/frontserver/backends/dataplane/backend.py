@@ -1,0 +1,273 @@
+"""The Data Plane API backend's port: what the reconciler sees of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from frontserver.backends.dataplane.book import Book
+from frontserver.backends.dataplane.document import Document
+from frontserver.backends.dataplane.files import Files
+from frontserver.backends.dataplane.idleness import Idleness
+from frontserver.backends.dataplane.ledger import Ledger
+from frontserver.backends.dataplane.observer import Observer
+from frontserver.backends.dataplane.performer import Performer
+from frontserver.backends.dataplane.places import DataPlaneDialect
+from frontserver.backends.dataplane.writer import Writer
+from frontserver.backends.manifest import Manifest
+from frontserver.backends.port import Leftovers, Look, Prepared, State
+from frontserver.dataplane.client import DataPlaneClient
+from frontserver.dataplane.errors import DataPlaneError
+from frontserver.errors import (
+    ConfigRejectedError,
+    FrontServerError,
+    ProxyError,
+    ProxyUnavailableError,
+)
+from frontserver.model.measurements import Measurements, Unmeasured
+from frontserver.model.routes import RouteKey
+from frontserver.planning.actions import Action, SetServer
+from frontserver.planning.limits import RuntimeLimits
+from frontserver.planning.plan import ReloadReason, RouteSteps
+from frontserver.planning.running import Running
+from frontserver.rendering.render import Renderer
+
+logger = logging.getLogger(__name__)
+
+# Changes of so many seconds are written together.
+_FLUSH_DELAY = 0.25
+_FLUSH_RETRY = 1.0
+# Seconds between two looks at HAProxy's process.
+_WATCH_SECONDS = 1.0
+
+_LIMITS = RuntimeLimits(
+    cookies=False, checks=False, unsayable=(";", "<<"), unsayable_keys=tuple('\\<>*;$#&{}"')
+)
+
+
+class DataPlaneBackend:
+    """Drives a HAProxy through its Data Plane API. `ledger` remembers what it was given.
+
+    `compose` makes the text of the whole configuration file of what the API has, and of ours;
+    without it, ours is the whole.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: DataPlaneClient,
+        renderer: Renderer,
+        ledger: Ledger,
+        measurements: Measurements | None = None,
+        compose: Callable[[str, str], str] | None = None,
+    ) -> None:
+        self._client = client
+        self._renderer = renderer
+        self._ledger = ledger
+        self._measurements = measurements or Unmeasured()
+        self._book = Book()
+        self._files = Files(client)
+        self._performer = Performer(client, self._book)
+        self._observer = Observer(client, ledger, self._book)
+        self._writer = Writer(client, Document(renderer), self._files, self._book, compose=compose)
+        self._idleness = Idleness(client, self._performer, self._book)
+        self._listeners: list[Callable[[], None]] = []
+        self._behind_since = 0.0
+        self._flushing: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._switching = False
+
+    # --- what is known ---
+
+    @property
+    def version(self) -> str | None:
+        return self._observer.version
+
+    @property
+    def limits(self) -> RuntimeLimits:
+        return _LIMITS
+
+    @property
+    def growing(self) -> frozenset[str]:
+        return frozenset()
+
+    @property
+    def disk_behind(self) -> float:
+        return time.monotonic() - self._behind_since if self._behind_since else 0.0
+
+    async def leftovers(self) -> Leftovers:
+        return Leftovers()
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        self._listeners.append(callback)
+
+    # --- starting and observing ---
+
+    async def start(self, empty: State) -> None:
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch())
+        # First: without HAProxy, nothing that the API says of it can be believed.
+        await self._client.runtime.info()
+        self._files.forget()
+        await self._files.prepare()
+        await self._files.put_certificates(empty.config)
+        self._use_places()
+
+    def _use_places(self) -> None:
+        self._performer.places = self._files.places
+        self._renderer.dialect = DataPlaneDialect(self._files.places)
+
+    async def _watch(self) -> None:
+        """Notice that HAProxy was replaced, or has gone."""
+        there = True
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            try:
+                pid = (await self._client.runtime.info()).pid
+                changed = self._observer.worker not in (None, pid)
+                back, there = not there, True
+            except ProxyError:
+                changed, there, back = there, False, False
+            except Exception:
+                logger.exception("HAProxy couldn't be looked at")
+                continue
+            if (changed or back) and not self._switching:
+                for listener in self._listeners:
+                    listener()
+
+    async def observe(self) -> Running:
+        if await self._disagrees():
+            await self._writer.mend()
+        running = await self._observer.observe()
+        if self._observer.label is not None:
+            self._writer.label = self._observer.label
+        return running
+
+    async def _disagrees(self) -> bool:
+        """Whether the API's memory and its file are of different versions.
+
+        So it is after a failed reload: its memory still has what HAProxy refused.
+        """
+        raw = await self._client.configuration.raw()
+        if raw.version_on_disk not in (None, raw.version):
+            self._writer.part(
+                f"the Data Plane API holds version {raw.version}, "
+                f"its file version {raw.version_on_disk}"
+            )
+        return self._writer.is_apart
+
+    async def look(self, backends: Mapping[str, Sequence[tuple[str, str]]]) -> Look:
+        return await self._observer.look(backends)
+
+    # --- runtime ---
+
+    async def apply(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
+        if await self._writer.mend():
+            raise ProxyUnavailableError(
+                "HAProxy was given anew what it runs; it is looked at again"
+            )
+        failed = await self._performer.take(steps)
+        self._idleness.forget(step.slot for step in steps if step.slot is not None)
+        return failed
+
+    async def perform(self, actions: Sequence[Action]) -> None:
+        await self._performer.perform(actions)
+        self._flush_soon()
+
+    async def idle(self, backends: Sequence[str]) -> frozenset[str]:
+        # Disk must not know two routes on one slot.
+        vacated = [backend for backend in backends if backend not in self._writer.on_disk]
+        return self._idleness.idle(vacated)
+
+    # --- disk ---
+
+    async def persist(self, state: State, steps: Sequence[RouteSteps] | None) -> None:
+        if steps is None:
+            if self._observer.label is not None:
+                self._book.expect(state)
+                self._writer.doubt(state, self._observer.label)
+        else:
+            self._writer.follow(state)
+        if steps and any(_sets_weight(step) for step in steps):
+            # A weight is set by a write, and counts from then.
+            await self._writer.flush()
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._writer.is_behind and not self._behind_since:
+            self._behind_since = time.monotonic()
+        if self._writer.is_behind and (self._flushing is None or self._flushing.done()):
+            self._flushing = asyncio.create_task(self._flush_later())
+
+    async def _flush_later(self) -> None:
+        delay = _FLUSH_DELAY
+        while self._writer.is_behind:
+            await asyncio.sleep(delay)
+            since, self._behind_since = self._behind_since, time.monotonic()
+            try:
+                written = await self._writer.flush()
+            except Exception as error:
+                if delay != _FLUSH_RETRY:
+                    known = isinstance(error, FrontServerError)
+                    logger.error("%s; it is tried again until it works", error, exc_info=not known)
+                delay = _FLUSH_RETRY
+                self._behind_since = since
+            else:
+                delay = _FLUSH_DELAY
+                self._measurements.flushed(time.monotonic() - since, written)
+        self._behind_since = 0.0
+
+    # --- reloads ---
+
+    async def check(self, state: State, changed: Collection[RouteKey] | None = None) -> None:
+        del changed  # The API checks a whole file.
+        await self._files.put_certificates(state.config)
+        self._use_places()
+        await self._writer.validate(state, Manifest.of(state).label("000000"))
+
+    async def prepare(self, state: State, changed: Collection[RouteKey] | None = None) -> Prepared:
+        await self.check(state, changed)
+        return Prepared(state, "")
+
+    async def discard(self, prepared: Prepared) -> None:
+        del prepared  # Nothing was kept of it.
+
+    async def reload(
+        self,
+        state: State,
+        reasons: Sequence[ReloadReason],
+        prepared: Prepared | None = None,
+        changed: Collection[RouteKey] | None = None,
+    ) -> None:
+        if prepared is None:
+            await self.check(state, changed)
+        label = await asyncio.to_thread(self._ledger.add, Manifest.of(state))
+        self._switching = True
+        try:
+            async with self._writer.held():
+                await self._writer.load(state, label)
+            await self._observer.runs(label)
+        except DataPlaneError as error:
+            raise ConfigRejectedError(error.message) from error
+        finally:
+            self._switching = False
+        self._behind_since = 0.0
+        logger.info("HAProxy runs configuration %s (%s)", label, ", ".join(reasons))
+
+    async def close(self) -> None:
+        for task in (self._watching, self._flushing):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+        await self._idleness.close()
+        try:
+            await self._writer.flush()
+        except FrontServerError as error:
+            logger.error("%s; HAProxy goes on, but its files are behind", error)
+        await self._client.close()
+
+
+def _sets_weight(step: RouteSteps) -> bool:
+    return any(isinstance(action, SetServer) and action.server.weight for action in step.actions)

@@ -1,0 +1,85 @@
+"""What is known of the running worker, as far as the Data Plane API was told or has told it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from frontserver.backends.dataplane.servers import PREPARED
+from frontserver.backends.port import State
+from frontserver.planning.actions import Action, DropEntry, PutEntry
+from frontserver.planning.compiled import MAPS, Server
+from frontserver.planning.limits import prepared
+from frontserver.planning.running import materialise
+
+
+class Book:
+    """The entries of maps, and which servers stand for which.
+
+    `prepared` says by backend which server (its name) the prepared one is; `waiting` are servers
+    that wait to be that, whose route has one without a check until then. `leaving` are servers
+    (backend, HAProxy's name) out of service whose streams may not have ended. `weights` are those
+    that the next write is to set.
+    """
+
+    def __init__(self) -> None:
+        self.maps: dict[str, dict[str, str]] = {name: {} for name in MAPS}
+        self.prepared: dict[str, str] = {}
+        self.waiting: dict[str, Server] = {}
+        self.leaving: set[tuple[str, str]] = set()
+        self.weights: dict[tuple[str, str], int] = {}
+
+    def loaded(self, state: State) -> None:
+        """A worker has just loaded this."""
+        running = materialise(state.config, state.layout)
+        self.maps = {name: dict(content) for name, content in running.maps.items()}
+        self.prepared = dict(_prepared(state))
+        self.waiting.clear()
+        self.leaving.clear()
+        self.weights.clear()
+
+    def found(
+        self, maps: Mapping[str, Mapping[str, str]], prepared_as: Mapping[str, str], worker: bool
+    ) -> None:
+        """This was observed; `worker` is whether the worker is the one that was known."""
+        self.maps = {name: dict(maps.get(name, {})) for name in MAPS}
+        self.prepared = dict(prepared_as)
+        if not worker:
+            self.leaving.clear()
+            self.weights.clear()
+
+    def expect(self, state: State) -> None:
+        """This is what is to run: routes whose checks don't run wait for it."""
+        self.waiting = {
+            backend: server
+            for backend, server in _wanted(state)
+            if self.prepared.get(backend) != server.name
+        }
+
+    def act(self, actions: Iterable[Action]) -> None:
+        """These were carried out."""
+        for action in actions:
+            match action:
+                case PutEntry(name, key, value):
+                    self.maps[name][key] = value
+                case DropEntry(name, key):
+                    self.maps[name].pop(key, None)
+                case _:
+                    pass
+
+    def names(self, backend: str, name: str) -> tuple[str, ...]:
+        """The servers of HAProxy that a server of ours is."""
+        if self.prepared.get(backend) == name:
+            return (PREPARED, name) if backend in self.waiting else (PREPARED,)
+        return (name,)
+
+
+def _wanted(state: State) -> Iterable[tuple[str, Server]]:
+    for key, backend in state.layout.slots.items():
+        route = state.config.routes.get(key)
+        ready = prepared(route.profile, route.servers) if route else None
+        if ready is not None:
+            yield backend, ready
+
+
+def _prepared(state: State) -> Iterable[tuple[str, str]]:
+    return ((backend, server.name) for backend, server in _wanted(state))

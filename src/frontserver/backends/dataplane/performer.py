@@ -1,0 +1,251 @@
+"""Actions → calls of the Data Plane API, some routes at a time, each read back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+
+from frontserver.backends.dataplane.book import Book
+from frontserver.backends.dataplane.places import Places, file_name
+from frontserver.backends.dataplane.servers import PREPARED, body
+from frontserver.dataplane.client import DataPlaneClient
+from frontserver.dataplane.errors import AbsentError, BusyError, DataPlaneError
+from frontserver.errors import CommandRefusedError
+from frontserver.model.routes import RouteKey
+from frontserver.planning.actions import (
+    Action,
+    CutServer,
+    DropBackend,
+    DropEntry,
+    PutBackend,
+    PutCaFile,
+    PutCertificate,
+    PutEntry,
+    PutServer,
+    RetireServer,
+    SetServer,
+)
+from frontserver.planning.compiled import ROUTING, CaFile, Server
+from frontserver.planning.plan import RouteSteps
+
+# Routes at a time: the API asks HAProxy one thing after the other.
+_AT_ONCE = 8
+
+# What can't be undone, and waits until the rest was seen to work.
+_REMOVALS = (RetireServer, CutServer)
+
+
+class Performer:
+    """Carries out actions. One caller at a time; raises `ProxyUnavailableError`."""
+
+    def __init__(self, client: DataPlaneClient, book: Book) -> None:
+        self.places = Places()
+        self._runtime = client.runtime
+        self._storage = client.storage
+        self._book = book
+
+    async def take(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
+        """Take steps; returns the routes that failed, with HAProxy's reason.
+
+        Whatever was begun for such a route is undone. What goes is gone before anything comes:
+        a name may change hands.
+        """
+        failed: dict[RouteKey, str] = {}
+        for some in (
+            [step for step in steps if step.new is None],
+            [step for step in steps if step.new is not None],
+        ):
+            waiting = iter(some)
+            workers = [self._work(waiting, failed) for _ in range(min(_AT_ONCE, len(some)))]
+            # All end before the first of their errors counts: nothing goes on behind our back.
+            for result in await asyncio.gather(*workers, return_exceptions=True):
+                if isinstance(result, BaseException):
+                    raise result
+        return failed
+
+    async def _work(self, steps: Iterator[RouteSteps], failed: dict[RouteKey, str]) -> None:
+        # Shared with other workers: each takes the next.
+        for step in steps:
+            try:
+                await self._take(step)
+            except CommandRefusedError as error:
+                failed[step.key] = error.message
+
+    async def _take(self, step: RouteSteps) -> None:
+        undo: list[Action] = []
+        try:
+            for action in step.actions:
+                if not isinstance(action, _REMOVALS):
+                    undo += self._opposite(action)
+                    await self._say(action)
+        except (CommandRefusedError, DataPlaneError) as error:
+            await self._undo(undo)
+            if isinstance(error, CommandRefusedError):
+                raise
+            raise CommandRefusedError(_described(step), error.message) from error
+        for action in step.actions:
+            if isinstance(action, _REMOVALS):
+                await self._say(action)
+
+    async def perform(self, actions: Sequence[Action]) -> None:
+        """Actions of no route; raises `CommandRefusedError`."""
+        for action in actions:
+            try:
+                await self._say(action)
+            except DataPlaneError as error:
+                raise CommandRefusedError(type(action).__name__, error.message) from error
+
+    def _opposite(self, action: Action) -> list[Action]:
+        """What undoes an action, as things are before it."""
+        match action:
+            case PutEntry(name, key, _) | DropEntry(name, key):
+                had = self._book.maps[name].get(key)
+                return [DropEntry(name, key) if had is None else PutEntry(name, key, had)]
+            case PutServer(backend, server):
+                return [CutServer(backend, server.name)]
+            case _:
+                return []
+
+    async def _undo(self, actions: Sequence[Action]) -> None:
+        for action in reversed(actions):
+            try:
+                await self._say(action)
+            except (CommandRefusedError, DataPlaneError):
+                continue  # The next look finds what is left over.
+
+    async def _say(self, action: Action) -> None:
+        match action:
+            case PutEntry(name, key, value):
+                await self._put_entry(name, key, value)
+            case DropEntry(name, key):
+                await self._runtime.delete_entry(file_name(name), key)
+            case PutServer(backend, server):
+                await self._put_server(backend, server)
+            case SetServer(backend, server):
+                await self._set_server(backend, server)
+            case RetireServer(backend, name):
+                await self._retire(backend, name)
+            case CutServer(backend, name):
+                await self._cut(backend, name)
+            case PutCaFile(file):
+                await self._put_ca_file(file)
+            case PutCertificate(certificate):
+                pem = certificate.pem
+                await self._storage.replace_certificate(file_name(certificate.name), pem)
+            case PutBackend() | DropBackend():
+                raise CommandRefusedError(type(action).__name__, "the API makes no backends")
+        self._book.act([action])
+
+    # --- entries ---
+
+    async def _put_entry(self, name: str, key: str, value: str) -> None:
+        file = file_name(name)
+        known = key in self._book.maps[name]
+        # In whatever order: of a key that is there already there must not be a second entry.
+        if known or name not in ROUTING:
+            done = await self._runtime.set_entry(file, key, value)
+            done = done or await self._runtime.add_entry(file, key, value)
+        else:
+            done = await self._runtime.add_entry(file, key, value)
+            done = done or await self._runtime.set_entry(file, key, value)
+        if not done:
+            raise CommandRefusedError(f"add map {file} {key}", "it is neither there nor added")
+        if name in ROUTING and (found := await self._runtime.entry(file, key)) != value:
+            raise CommandRefusedError(f"add map {file} {key}", f"it reads back as {found!a}")
+
+    # --- servers ---
+
+    async def _put_server(self, backend: str, server: Server) -> None:
+        if self._book.prepared.get(backend) == server.name and backend not in self._book.waiting:
+            await self._ready(backend, PREPARED, server)
+            self._book.leaving.discard((backend, PREPARED))
+            return
+        wanted = body(server, self.places.at_run_time)
+        if not await self._runtime.add_server(backend, wanted):
+            await self._clear_away(backend, server)
+            await self._runtime.add_server(backend, wanted)
+        await self._ready(backend, server.name, server)
+        self._book.leaving.discard((backend, server.name))
+        if server.check is not None:
+            self._book.waiting[backend] = server
+
+    async def _clear_away(self, backend: str, server: Server) -> None:
+        """A server of this name is there: one that left, or that is of another address."""
+        try:
+            await self._runtime.delete_server(backend, server.name)
+        except BusyError as error:
+            found = {s.name: s for s in await self._runtime.servers(backend)}.get(server.name)
+            if found is None or (found.address, found.port) != (server.address, server.port):
+                raise CommandRefusedError(f"add server {backend}", error.message) from error
+
+    async def _ready(self, backend: str, name: str, server: Server) -> None:
+        found = await self._runtime.set_state(backend, name, "ready")
+        if found.admin_state != "ready" or (found.address, found.port) != (
+            server.address,
+            server.port,
+        ):
+            raise CommandRefusedError(
+                f"add server {backend}/{name}",
+                f"it reads back as {found.address}:{found.port}, {found.admin_state}",
+            )
+
+    async def _set_server(self, backend: str, server: Server) -> None:
+        for name in self._book.names(backend, server.name):
+            await self._runtime.set_state(backend, name, "ready" if server.weight else "drain")
+            if server.weight:
+                self._book.weights[backend, name] = server.weight
+            else:
+                self._book.weights.pop((backend, name), None)
+        if backend in self._book.waiting:
+            self._book.waiting[backend] = server
+
+    async def _retire(self, backend: str, name: str) -> None:
+        for real in self._leave(backend, name):
+            try:
+                await self._runtime.set_state(backend, real, "drain")
+            except AbsentError:
+                continue
+            self._book.leaving.add((backend, real))
+
+    async def _cut(self, backend: str, name: str) -> None:
+        for real in self._leave(backend, name):
+            try:
+                await self._runtime.set_state(backend, real, "maint")
+            except AbsentError:
+                continue
+            self._book.leaving.add((backend, real))
+            await self.remove(backend, real)
+
+    def _leave(self, backend: str, name: str) -> tuple[str, ...]:
+        names = self._book.names(backend, name)
+        waits = self._book.waiting.get(backend)
+        if waits is not None and waits.name == name:
+            del self._book.waiting[backend]
+        if self._book.prepared.get(backend) == name:
+            del self._book.prepared[backend]
+        return names
+
+    async def remove(self, backend: str, name: str) -> bool:
+        """Take away a server that is leaving, if no stream holds it; returns whether it is gone.
+
+        The prepared one stays, out of service.
+        """
+        try:
+            if name == PREPARED:
+                await self._runtime.set_state(backend, name, "maint")
+            else:
+                await self._runtime.delete_server(backend, name)
+        except BusyError:
+            return False
+        except AbsentError:
+            pass
+        self._book.leaving.discard((backend, name))
+        return True
+
+    async def _put_ca_file(self, file: CaFile) -> None:
+        await self._storage.put_general(file_name(file.name), file.pem.encode())
+        await self._runtime.put_ca_file(file_name(file.name), file.pem)
+
+
+def _described(step: RouteSteps) -> str:
+    return f"the change of {step.key}"
