@@ -1,4 +1,4 @@
-"""This product: `frontserver serve` with the file backend, SQLite, and agents with tokens."""
+"""This product: `frontserver serve`, SQLite, and agents with tokens."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from bench.preload import Preloader
 from bench.reloads import ReloadWatch
 from bench.systems.base import Addition, Place, Waiting, require_success
 from bench.wire import Connection, request
+from harness.dataplane import DataPlane
 from harness.errors import HarnessError
 from harness.frontserver import ADMIN_TOKEN, FrontServer
 
@@ -38,6 +39,7 @@ class Ours:
         front: type[FrontServer] = FrontServer,
         environ: Mapping[str, str] | None = None,
         https_certificate: Path | None = None,
+        dataplane: DataPlane | None = None,
     ) -> None:
         self.name = f"ours:{label}"
         self.tokens: dict[str, str] = {}
@@ -46,7 +48,11 @@ class Ours:
         # RSA keys, the default, would make registering many agents slow.
         environ = {"FRONTSERVER_KEY_TYPE": "ec", **(environ or {})}
         self.front = front(
-            place.directory, haproxy=program, environ=environ, https_certificate=https_certificate
+            place.directory,
+            haproxy=program,
+            environ=environ,
+            https_certificate=https_certificate,
+            dataplane=dataplane,
         )
         self.port = self.front.http_port
         self._api = Connection(self.front.api_port)
