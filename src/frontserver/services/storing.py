@@ -24,6 +24,9 @@ from frontserver.storage.session import Session
 # Rows that are made and written at a time, so that many take little memory.
 _AT_ONCE = 500
 
+# Routes of an agent that are looked at before all of them are.
+_FEW = 16
+
 # And the route that is stored under that name, if there is one.
 _Admitted = tuple[Candidate, RouteRecord | None]
 
@@ -209,10 +212,12 @@ class _Holding:
             self._in_use[special] += 1
 
     def _stored_profiles(self) -> Iterator[tuple[RouteKey, Profile]]:
-        """Those of the agent's HTTP routes, the newest first."""
+        """Those of the agent's HTTP routes, some of them twice."""
         routes = RouteRepository(self._session)
-        for key, request in routes.requests_of(self._agent_id, RouteKind.HTTP):
-            yield key, self._profile(request)
+        # Most agents use the same few again and again: a look at some of 1,000 routes will do.
+        for limit in (_FEW, None):
+            for key, request in routes.requests_of(self._agent_id, RouteKind.HTTP, limit=limit):
+                yield key, self._profile(request)
 
     def _profile(self, request: str) -> Profile:
         """That of a stored HTTP route; of one that can't be served any more, an ordinary one."""

@@ -254,6 +254,16 @@ async def test_kinds_of_special_routes_are_limited(database: Database, joined: H
     assert changes(done) == [(False, True), (False, False)]
 
 
+async def test_kinds_are_found_among_many_routes(database: Database, joined: House) -> None:
+    """Few of them are looked at first."""
+    small = House(database, most_profiles=2)
+    await publish(small, *(http(f"r{number}") for number in range(40)))
+    await publish(small, http("one", sticky=True), http("two", balance="leastconn"))
+    await publish(small, http("three", sticky=True))
+    await publish(small, http("four", balance="leastconn"))
+    assert await refused(small, http("five", balance="first")) == {"routes[0].options": InputError}
+
+
 async def test_another_agents_kinds_dont_count(database: Database, joined: House) -> None:
     await joined.join(OTHER)
     small = House(database, most_profiles=1)
