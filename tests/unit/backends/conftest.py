@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -66,6 +66,8 @@ class Site:
         )
         self.generations = Generations(directory / "haproxy")
         self.templates: Path | None = None
+        # The files of each check, none where it was of all.
+        self.checked: list[tuple[str, ...]] = []
         self.verdicts = Verdicts(_VERDICTS / program.parent.name)
 
     @property
@@ -89,8 +91,9 @@ class Site:
     def backend(self, process: HaproxyProcess | None = None) -> FileBackend:
         """Over the site's own HAProxy, or another `process`."""
 
-        async def judge(path: Path) -> None:
-            await check(self.program, path)
+        async def judge(path: Path, files: Sequence[str]) -> None:
+            self.checked.append(tuple(files))
+            await check(self.program, path, files)
 
         return FileBackend(
             renderer=Renderer(Templates(self.templates)),

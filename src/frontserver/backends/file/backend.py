@@ -171,7 +171,7 @@ class FileBackend:
                 keys = frozenset(changed)
                 draft = await self._drafts.make(state, lambda: keys | touched)
             await self._judge.require_or_discard(
-                draft.path, draft.state, self._generations.current()
+                draft.path, draft.state, self._generations.current(), draft.fresh
             )
         except BaseException:
             self._touched = None
