@@ -15,6 +15,8 @@ from harness.polling import until
 from harness.processes import Child, alive, tail
 
 _TIMEOUT = 30.0
+# Seconds after which one that is starting is asked anew.
+_STARTING = 2.0
 # Seconds in which a master that executes itself anew is back.
 _REEXECUTION = 0.3
 
@@ -41,10 +43,13 @@ def find_haproxy() -> Path:
     )
 
 
-def ask(path: Path, command: str) -> str:
-    """Send one command to a socket, half-close, and read to the end. Raises `OSError`."""
+def ask(path: Path, command: str, *, seconds: float = _TIMEOUT) -> str:
+    """Send one command to a socket, half-close, and read to the end.
+
+    Raises `OSError`, also if nothing comes for so many seconds.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_TIMEOUT)
+        connection.settimeout(seconds)
         connection.connect(str(path))
         connection.sendall(command.encode() + b"\n")
         connection.shutdown(socket.SHUT_WR)
@@ -65,17 +70,17 @@ class Sockets:
         """A runtime command to the worker that serves now. Raises `OSError` if none does."""
         return ask(self.runtime, command)
 
-    def worker_pid(self) -> int:
+    def worker_pid(self, *, seconds: float = _TIMEOUT) -> int:
         """The process id of the worker that serves now. Raises `OSError` if none does.
 
         By the master, which knows: for a moment after a reload the one that leaves may answer.
         """
         try:
-            answer = ask(self.master, "@1 show info")
+            answer = ask(self.master, "@1 show info", seconds=seconds)
         except ConnectionRefusedError:
             # It may be executing itself anew; then it is back in a moment.
             time.sleep(_REEXECUTION)
-            answer = ask(self.master, "@1 show info")
+            answer = ask(self.master, "@1 show info", seconds=seconds)
         for line in answer.splitlines():
             name, _, value = line.partition(": ")
             if name == "Pid":
@@ -159,7 +164,9 @@ class ExternalHaproxy:
         def answers() -> int:
             if child.exit_code is not None:
                 raise HarnessError(f"HAProxy ended with {child.exit_code}\n{child.tail()}")
-            return self._sockets.worker_pid()
+            # Not the master first: one that is asked while its worker loads may never answer.
+            ask(self._sockets.runtime, "show info", seconds=_STARTING)
+            return self._sockets.worker_pid(seconds=_STARTING)
 
         until("HAProxy's worker answers", answers, quiet=(OSError,), detail=child.tail)
 

@@ -56,14 +56,6 @@ def site(shared: Site) -> Site:
 
 
 @pytest.fixture
-def fresh(shared: Site) -> Site:
-    """A site in its first state, whose Data Plane has just been started."""
-    shared.reset()
-    shared.dataplane.restart()
-    return shared
-
-
-@pytest.fixture
 def make_site(haproxy: Path, program: Path | None) -> Iterator[Callable[..., Site]]:
     """Sites for one test, which may break them; options are those of `DataPlane`."""
     with contextlib.ExitStack() as stack:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from harness.origin import Origin
-from tests.conformance.site import BACKENDS, CONFIGURATION, RELOADS, RUNTIME, Site
+from tests.conformance.site import BACKENDS, CONFIGURATION, RELOADS, RUNTIME, Site, opened
 
 
 @pytest.fixture
@@ -29,59 +30,79 @@ frontend cp_bad from cp_defaults
 """
 
 
-def test_changes_share_the_next_reload(site: Site) -> None:
-    names = set()
-    for number in range(3):
-        names.add(
-            site.later(f"{site.base}\nbackend cp_{number} from cp_defaults\n").headers["reload-id"]
-        )
-
-    # A tick may have come between them.
-    assert len(names) < 3
-    assert site.wait_for_reload(max(names, key=_number))["status"] == "succeeded"
-    assert site.runs("cp_2")
+# --- those that wait ---
 
 
-def _number(name: str) -> int:
-    return int(name.rpartition("-")[2])
+@pytest.fixture(scope="module")
+def waiting(haproxy: Path, program: Path | None) -> Iterator[Site]:
+    """A site where a reload that nobody forces waits for longer than any test."""
+    with opened(haproxy, program, reload_delay=600) as site:
+        yield site
 
 
-def test_a_reload_that_waits_is_in_progress(fresh: Site) -> None:
-    name = fresh.later(fresh.base).headers["reload-id"]
+@pytest.fixture
+def patient(waiting: Site) -> Site:
+    """The same in its first state, its Data Plane just started."""
+    waiting.reset()
+    waiting.dataplane.restart()
+    return waiting
 
-    assert fresh.api.get(f"{RELOADS}/{name}").json()["status"] == "in_progress"
-    assert [known["id"] for known in fresh.api.get(RELOADS).json()] == [name]
+
+def later(site: Site, name: str) -> str:
+    """Add a backend to the first configuration; the id of the reload that it waits for."""
+    answer = site.later(f"{site.base}\nbackend {name} from cp_defaults\n")
+    assert answer.status_code == 202
+    return answer.headers["reload-id"]
 
 
-def test_a_forced_one_does_what_waits(site: Site) -> None:
-    name = site.later(f"{site.base}\nbackend cp_new from cp_defaults\n").headers["reload-id"]
-    query = {"version": site.version(), "force_reload": True}
+def status(site: Site, reload: str) -> str:
+    """The status of a reload, or that of the answer."""
+    answer = site.api.get(f"{RELOADS}/{reload}")
+    return str(answer.json()["status"] if answer.is_success else answer.status_code)
+
+
+def test_changes_share_the_next_reload_which_is_in_progress(patient: Site) -> None:
+    (name,) = {later(patient, f"cp_{number}") for number in range(3)}
+
+    assert status(patient, name) == "in_progress"
+    assert [known["id"] for known in patient.api.get(RELOADS).json()] == [name]
+    assert not patient.runs("cp_2")
+
+
+def test_a_forced_one_does_what_waits(patient: Site) -> None:
+    name = later(patient, "cp_new")
+    query = {"version": patient.version(), "force_reload": True}
     body = {"name": "cp_newer", "from": "cp_defaults"}
-    site.api.post(BACKENDS, params=query, json=body)
+    patient.api.post(BACKENDS, params=query, json=body)
 
-    assert site.api.get(f"{RELOADS}/{name}").json()["status"] == "succeeded"
-    assert site.runs("cp_new")
-
-
-def test_an_unknown_reload_is_absent_unless_it_looks_old(fresh: Site) -> None:
-    assert fresh.api.get(f"{RELOADS}/2020-01-01-0").status_code == 404
-    fresh.wait_for_reload(fresh.later(fresh.base).headers["reload-id"])
-
-    assert fresh.api.get(f"{RELOADS}/2020-01-01-0").json()["status"] == "succeeded"
-    assert fresh.api.get(f"{RELOADS}/2099-01-01-9").status_code == 404
+    assert status(patient, name) == "succeeded"
+    assert patient.runs("cp_new")
 
 
-def test_one_that_waits_dies_with_the_data_plane_and_its_id_lies_later(fresh: Site) -> None:
-    lost = fresh.later(f"{fresh.base}\nbackend cp_lost from cp_defaults\n").headers["reload-id"]
-    fresh.dataplane.restart()
+def test_an_unknown_reload_is_absent_unless_it_looks_old(patient: Site) -> None:
+    assert status(patient, "2020-01-01-0") == "404"
+    later(patient, "cp_new")
+    patient.post(patient.base)
 
-    assert "backend cp_lost" in fresh.disk()
-    assert not fresh.runs("cp_lost")
-    assert fresh.api.get(f"{RELOADS}/{lost}").status_code == 404
+    assert status(patient, "2020-01-01-0") == "succeeded"
+    assert status(patient, "2099-01-01-9") == "404"
+
+
+def test_one_that_waits_dies_with_the_data_plane_and_its_id_lies_later(patient: Site) -> None:
+    lost = later(patient, "cp_lost")
+    patient.dataplane.restart()
+
+    assert "backend cp_lost" in patient.disk()
+    assert not patient.runs("cp_lost")
+    assert status(patient, lost) == "404"
     # The next one is given the same id.
-    fresh.wait_for_reload(fresh.later(fresh.base).headers["reload-id"])
-    assert fresh.api.get(f"{RELOADS}/{lost}").json()["status"] == "succeeded"
-    assert not fresh.runs("cp_lost")
+    later(patient, "cp_other")
+    patient.post(patient.base)
+    assert status(patient, lost) == "succeeded"
+    assert not patient.runs("cp_lost")
+
+
+# --- those that fail ---
 
 
 def test_after_a_failed_reload_disk_and_memory_differ(site: Site, taken: int) -> None:
@@ -137,6 +158,9 @@ def test_what_was_done_without_a_reload_is_lost_on_disk_by_a_failed_one(
     assert site.get("a.example.com") == 200
     assert f"127.0.0.1:{origin.port}" not in site.disk()
     assert "server s1 127.0.0.1:1 check disabled" in site.disk()
+
+
+# --- what is kept ---
 
 
 def test_a_forced_reload_makes_the_last_good_file(site: Site) -> None:
