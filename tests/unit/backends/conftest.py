@@ -1,4 +1,4 @@
-"""Backends to hold against one contract: dictionaries, and files with a real HAProxy."""
+"""Backends to hold against one contract: dictionaries; on HAProxy, files and the Data Plane API."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from frontserver.backends.dataplane.backend import DataPlaneBackend
+from frontserver.backends.dataplane.ledger import Ledger
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.file.generations import Generations
 from frontserver.backends.memory import MemoryBackend
 from frontserver.backends.port import Backend
+from frontserver.dataplane.client import DataPlaneClient
 from frontserver.haproxy import binary
 from frontserver.haproxy.canary import Canary, Verdicts
 from frontserver.haproxy.check import check
@@ -30,6 +33,7 @@ from frontserver.model.targets import HostPort
 from frontserver.planning.compiled import Frontends
 from frontserver.rendering.render import Renderer
 from frontserver.rendering.templates import Templates
+from harness.dataplane import DataPlane, find_dataplane
 
 # Shared by all tests, since the same profiles need no trial each time.
 _VERDICTS = Path(tempfile.mkdtemp(prefix="fs-verdicts-"))
@@ -129,15 +133,38 @@ async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.fixture(params=["memory", "file"])
+def dataplane_backend(dataplane: DataPlane) -> DataPlaneBackend:
+    """A backend over a Data Plane API that runs; what it must remember is kept beside that."""
+    return DataPlaneBackend(
+        client=DataPlaneClient(dataplane.url, user=dataplane.user, password=dataplane.password),
+        renderer=Renderer(Templates()),
+        ledger=Ledger(dataplane.directory / "ledger.json"),
+    )
+
+
+@pytest.fixture
+def dataplane(site: Site) -> Iterator[DataPlane]:
+    """HAProxy and a Data Plane API: the program that DATAPLANEAPI_BIN names, or the double."""
+    with DataPlane(site.directory, program=find_dataplane(), haproxy=site.program) as made:
+        yield made
+        made.haproxy.stop()
+
+
+@pytest.fixture(params=["memory", "file", "dataplane"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-async def backend(kind: str, site: Site) -> AsyncIterator[Backend]:
+async def backend(kind: str, site: Site, request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     """Each implementation of the port, not started yet."""
-    made: Backend = MemoryBackend() if kind == "memory" else site.backend()
+    made: Backend
+    if kind == "memory":
+        made = MemoryBackend()
+    elif kind == "file":
+        made = site.backend()
+    else:
+        made = dataplane_backend(request.getfixturevalue("dataplane"))
     yield made
     await made.close()
 

@@ -19,16 +19,14 @@ from frontserver.backends.dataplane.writer import Writer
 from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import Leftovers, Look, Prepared, State
 from frontserver.dataplane.client import DataPlaneClient
-from frontserver.dataplane.errors import DataPlaneError
 from frontserver.errors import (
-    ConfigRejectedError,
     FrontServerError,
     ProxyError,
     ProxyUnavailableError,
 )
 from frontserver.model.measurements import Measurements, Unmeasured
 from frontserver.model.routes import RouteKey
-from frontserver.planning.actions import Action, SetServer
+from frontserver.planning.actions import Action
 from frontserver.planning.limits import RuntimeLimits
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running
@@ -72,7 +70,7 @@ class DataPlaneBackend:
         self._performer = Performer(client, self._book)
         self._observer = Observer(client, ledger, self._book)
         self._writer = Writer(client, Document(renderer), self._files, self._book, compose=compose)
-        self._idleness = Idleness(client, self._performer, self._book)
+        self._idleness = Idleness(client, self._performer, self._book, self._writer.held)
         self._listeners: list[Callable[[], None]] = []
         self._behind_since = 0.0
         self._flushing: asyncio.Task[None] | None = None
@@ -134,19 +132,26 @@ class DataPlaneBackend:
                 logger.exception("HAProxy couldn't be looked at")
                 continue
             if (changed or back) and not self._switching:
-                for listener in self._listeners:
-                    listener()
+                self._changed()
+
+    def _changed(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     async def observe(self) -> Running:
-        if await self._disagrees():
-            await self._writer.mend()
-        running = await self._observer.observe()
-        if self._observer.label is not None:
-            self._writer.label = self._observer.label
+        async with self._writer.held():
+            await self._compare_versions()
+        if await self._writer.mend():
+            self._idleness.forget_all()
+        # What is seen must be of one moment: a write puts servers in service.
+        async with self._writer.held():
+            running = await self._observer.observe()
+            if self._observer.label is not None:
+                self._writer.label = self._observer.label
         return running
 
-    async def _disagrees(self) -> bool:
-        """Whether the API's memory and its file are of different versions.
+    async def _compare_versions(self) -> None:
+        """Look whether the API's memory and its file are of different versions.
 
         So it is after a failed reload: its memory still has what HAProxy refused.
         """
@@ -156,7 +161,6 @@ class DataPlaneBackend:
                 f"the Data Plane API holds version {raw.version}, "
                 f"its file version {raw.version_on_disk}"
             )
-        return self._writer.is_apart
 
     async def look(self, backends: Mapping[str, Sequence[tuple[str, str]]]) -> Look:
         return await self._observer.look(backends)
@@ -165,6 +169,7 @@ class DataPlaneBackend:
 
     async def apply(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
         if await self._writer.mend():
+            self._idleness.forget_all()
             raise ProxyUnavailableError(
                 "HAProxy was given anew what it runs; it is looked at again"
             )
@@ -188,9 +193,12 @@ class DataPlaneBackend:
             if self._observer.label is not None:
                 self._book.expect(state)
                 self._writer.doubt(state, self._observer.label)
+            if self._writer.is_apart:
+                # By now it is known what runs, so that it can be given to HAProxy anew.
+                self._changed()
         else:
             self._writer.follow(state)
-        if steps and any(_sets_weight(step) for step in steps):
+        if steps and self._book.weights:
             # A weight is set by a write, and counts from then.
             await self._writer.flush()
         self._flush_soon()
@@ -243,16 +251,23 @@ class DataPlaneBackend:
     ) -> None:
         if prepared is None:
             await self.check(state, changed)
-        label = await asyncio.to_thread(self._ledger.add, Manifest.of(state))
+        label = await asyncio.to_thread(
+            self._ledger.add,
+            Manifest.of(state),
+            running=self._writer.label,
+            seen=self._observer.labels,
+        )
         self._switching = True
         try:
             async with self._writer.held():
                 await self._writer.load(state, label)
             await self._observer.runs(label)
-        except DataPlaneError as error:
-            raise ConfigRejectedError(error.message) from error
         finally:
             self._switching = False
+            self._idleness.forget_all()
+            if self._writer.is_apart:
+                self._changed()
+            self._flush_soon()
         self._behind_since = 0.0
         logger.info("HAProxy runs configuration %s (%s)", label, ", ".join(reasons))
 
@@ -267,7 +282,3 @@ class DataPlaneBackend:
         except FrontServerError as error:
             logger.error("%s; HAProxy goes on, but its files are behind", error)
         await self._client.close()
-
-
-def _sets_weight(step: RouteSteps) -> bool:
-    return any(isinstance(action, SetServer) and action.server.weight for action in step.actions)
