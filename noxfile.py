@@ -25,7 +25,17 @@ OVERALL = 90
 
 nox.needs_version = ">=2024.10"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "imports", "unit", "e2e", "docs", "build"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "imports",
+    "unit",
+    "conformance",
+    "e2e",
+    "dataplane",
+    "docs",
+    "build",
+]
 nox.options.reuse_existing_virtualenvs = True
 
 
@@ -90,10 +100,25 @@ def unit(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """The Data Plane double, and the real program if DATAPLANEAPI_BIN names one, at the wire."""
+    install(session, demo=True)
+    pytest(session, "conformance", *(session.posargs or ["tests/conformance"]))
+
+
+@nox.session
 def e2e(session: nox.Session) -> None:
     """The product from outside, on real HAProxy and real MongoDB."""
     install(session, demo=True)
     pytest(session, "e2e", *(session.posargs or ["tests/e2e"]))
+
+
+@nox.session
+def dataplane(session: nox.Session) -> None:
+    """The same end-to-end tests on a Data Plane API: DATAPLANEAPI_BIN, else the double."""
+    install(session, demo=True)
+    session.env["HARNESS_BACKEND"] = "dataplane"
+    pytest(session, "dataplane", *(session.posargs or ["tests/e2e", "-m", "not long"]))
 
 
 @nox.session

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import msgspec
 
-from bench import coldstart, cost, datapath, live, steps, throughput
+from bench import coldstart, cost, datapath, dataplane, live, steps, throughput
 from bench.fleet import Options, default_peers, say
 from bench.report import publish
 from bench.results import Results, load, machine, now, save
@@ -29,6 +29,7 @@ SERIES: dict[str, Runner] = {
     "cost": cost.run,
     "coldstart": coldstart.run,
     "datapath": datapath.run,
+    "dataplane": dataplane.run,
 }
 # The full run. `live` alone is also measured at 100,000 routes, where only ours is left.
 FULL = Options(sizes=(0, 1000, 10_000, 50_000))

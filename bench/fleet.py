@@ -17,6 +17,7 @@ from bench.mix import Route, base
 from bench.origin import EchoOrigin
 from bench.systems.base import Place, System
 from bench.systems.caddy import Caddy
+from bench.systems.dataplane import OursByDataPlane, Transactions
 from bench.systems.nginx import Nginx
 from bench.systems.ours import Ours
 from bench.systems.runtime import RuntimeApi
@@ -143,10 +144,15 @@ def make(peer: str, place: Place, *, preload: str = "auto") -> System:
     kind = peer.partition(":")[0]
     if kind in _OTHERS:
         return _OTHERS[kind](place)
-    if kind not in {"ours", "runtime"}:
-        raise UnavailableError(f"there is no {peer}: choose ours, runtime, {', '.join(_OTHERS)}")
+    known = ("ours", "ours-dataplane", "runtime", "transaction")
+    if kind not in known:
+        raise UnavailableError(f"there is no {peer}: choose {', '.join([*known, *_OTHERS])}")
     label = haproxies.label(peer)
     program = haproxies.program(label)
+    if kind == "ours-dataplane":
+        return OursByDataPlane(place, label, program, preload=preload)
+    if kind == "transaction":
+        return Transactions(place, label, program)
     if kind == "runtime":
         return RuntimeApi(place, label, program)
     return Ours(place, label, program, preload=preload)

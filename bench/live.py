@@ -82,12 +82,20 @@ class Client:
 class Turn:
     """One system in the series at one size."""
 
-    def __init__(self, system: System, size: int, fleet: Fleet, options: Options) -> None:
+    def __init__(
+        self,
+        system: System,
+        size: int,
+        fleet: Fleet,
+        options: Options,
+        *,
+        profiles: tuple[int, ...] | None = None,
+    ) -> None:
         self.system = system
         self.mix = Live(system.name, size, limit_s=options.patience)
         self.new = Live(system.name, size, "new profile", limit_s=options.patience)
         self._additions = Additions(fleet.origin.ports, prefix=f"t{size}x")
-        self._profiles = tuple(range(len(PROFILES))) if size else STANDARD
+        self._profiles = profiles or (tuple(range(len(PROFILES))) if size else STANDARD)
         self._options = options
         self._most = max(_LEAST_ADDED, int(size * _ADDED_SHARE))
         self._added: deque[Route] = deque()
@@ -114,6 +122,12 @@ class Turn:
         with self._client(self.new) as client:
             for route in routes:
                 self._sample(client, route, self.new)
+
+    def more(self, number: int) -> list[Route]:
+        """Routes that are yet to be added, by somebody else; `clean_up` takes them out too."""
+        routes = self._additions.take(number, self._profiles)
+        self._added.extend(routes)
+        return routes
 
     def clean_up(self) -> None:
         """Take out what was added."""

@@ -26,6 +26,7 @@ SECTIONS: dict[str, Callable[[Results], str]] = {
     "memory": tables.memory,
     "coldstart": tables.coldstart,
     "datapath": tables.datapath,
+    "dataplane": tables.dataplane,
 }
 
 

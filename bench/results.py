@@ -116,6 +116,21 @@ class DataPath(msgspec.Struct):
     errors: int = 0
 
 
+class DataPlane(msgspec.Struct):
+    """On a Data Plane API: one route after the other, and a hundred at once.
+
+    `burst_s` until all of those were live, `written_s` until the files had them. `unserved` of all
+    routes HAProxy alone didn't serve, once everything had been killed and it was started.
+    """
+
+    system: str
+    size: int
+    live_ms: list[float] = []
+    burst_s: float | None = None
+    written_s: float | None = None
+    unserved: int | None = None
+
+
 class Results(msgspec.Struct):
     """Everything; each series replaces what an earlier run of it found."""
 
@@ -129,6 +144,7 @@ class Results(msgspec.Struct):
     cost: list[Cost] = []
     coldstart: list[ColdStart] = []
     datapath: list[DataPath] = []
+    dataplane: list[DataPlane] = []
     # Systems that aren't here, and why; by series.
     left_out: dict[str, dict[str, str]] = {}
 

@@ -245,3 +245,28 @@ def _quantiles(found: Summary | None) -> list[str]:
 
 def _sizes(lives: Sequence[Live]) -> list[int]:
     return sorted({each.size for each in lives})
+
+
+def dataplane(results: Results) -> str:
+    """On a Data Plane API: ours beside a transaction and a reload for each route."""
+    rows = []
+    for each in results.dataplane:
+        found = summary(each.live_ms)
+        rows.append(
+            [
+                f"{each.system}, {each.size:,} routes",
+                *_quantiles(found),
+                *(_MISSING if s is None else number(s) for s in (each.burst_s, each.written_s)),
+                _MISSING if each.unserved is None else str(each.unserved),
+            ]
+        )
+    head = (
+        "",
+        "p50 ms",
+        "p99 ms",
+        "samples",
+        "100 at once: live s",
+        "on disk s",
+        "lost in a crash",
+    )
+    return table(head, rows)

@@ -29,7 +29,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "commit!": ("frontserver.services.routes:RouteService._store",),
     "hear!": ("frontserver.reconcile.reconciler:Reconciler._hear",),
     "compile!": ("frontserver.reconcile.desired:DesiredState.recompile",),
-    "plan!": ("frontserver.reconcile.reconciler:diff", "frontserver.reconcile.reconciler:plan"),
+    "plan!": ("frontserver.reconcile.rollout:diff", "frontserver.reconcile.rollout:plan"),
     "CLI!": (
         "frontserver.backends.file.performer:Performer._say",
         "frontserver.backends.file.performer:Performer._remove",
@@ -39,7 +39,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "answer!": ("frontserver.api.routes:_stored",),
     # Not part of a request, but beside it in the same process.
     "drift check!": (
-        "frontserver.reconcile.reconciler:Reconciler._observe",
+        "frontserver.reconcile.observation:Observation.take",
         "frontserver.reconcile.drift:DriftLook.look",
     ),
 }

@@ -12,7 +12,7 @@ import os
 import secrets
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +29,8 @@ from harness.ports import free_port
 from harness.processes import Child, sweep
 
 USER = "frontserver"
+Contract = tuple[Callable[[httpx.Request], None], Callable[[httpx.Response], None]]
+
 _ROOT = Path(__file__).parents[1]
 # One that was started while HAProxy was down answers after a minute.
 _PATIENCE = 90.0
@@ -105,17 +107,25 @@ class DataPlane:
         """The CA that the API's certificate is from; `None` without TLS."""
         return self._ca.file if self._ca else None
 
-    def client(self, *, timeout: float = 40.0) -> httpx.Client:
-        """A client that may do everything; its URLs go on after `/v3`."""
-        trust = ssl.create_default_context(cafile=self.ca_file)
+    def client(self, *, timeout: float = 40.0, contract: Contract | None = None) -> httpx.Client:
+        """A client that may do everything; its URLs go on after `/v3`.
+
+        `contract` is told each request before it goes out, and each response.
+        """
+        trust: ssl.SSLContext | bool = False
         if self.client_certificate is not None:
+            trust = ssl.create_default_context(cafile=self.ca_file)
             trust.load_cert_chain(self.client_certificate)
+        hooks: dict[str, list[Callable[..., Any]]] = {}
+        if contract is not None:
+            hooks = {"request": [contract[0]], "response": [contract[1]]}
         return httpx.Client(
             base_url=f"{self.url}/v3",
             auth=None if self._ca else (self.user, self.password),
             verify=trust,
             timeout=timeout,
             trust_env=False,
+            event_hooks=hooks,
         )
 
     # --- the Data Plane's life ---
@@ -186,6 +196,7 @@ class DataPlane:
         """End everything, whatever state it is in; files stay."""
         if self._child is not None:
             self._child.kill()
+        self.haproxy.end()
         sweep(self.directory)
 
     def tail(self) -> str:

@@ -66,7 +66,7 @@ class Files:
         return (self.operator_config, self.config)
 
     @property
-    def reverted_to(self) -> Path:
+    def last_good(self) -> Path:
         """The last configuration that HAProxy took: `cp.cfg.lkg`."""
         return self.config.with_name(f"{self.config.name}.lkg")
 

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from harness.polling import until
 from harness.processes import Child, alive, tail
 
 _TIMEOUT = 30.0
+# Seconds after which one that is starting is asked anew.
+_STARTING = 2.0
+# Seconds in which a master that executes itself anew is back.
+_REEXECUTION = 0.3
 
 
 def find_haproxy() -> Path:
@@ -38,10 +43,13 @@ def find_haproxy() -> Path:
     )
 
 
-def ask(path: Path, command: str) -> str:
-    """Send one command to a socket, half-close, and read to the end. Raises `OSError`."""
+def ask(path: Path, command: str, *, seconds: float = _TIMEOUT) -> str:
+    """Send one command to a socket, half-close, and read to the end.
+
+    Raises `OSError`, also if nothing comes for so many seconds.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_TIMEOUT)
+        connection.settimeout(seconds)
         connection.connect(str(path))
         connection.sendall(command.encode() + b"\n")
         connection.shutdown(socket.SHUT_WR)
@@ -62,13 +70,22 @@ class Sockets:
         """A runtime command to the worker that serves now. Raises `OSError` if none does."""
         return ask(self.runtime, command)
 
-    def worker_pid(self) -> int:
-        """The process id of the worker that serves now (`show info`)."""
-        for line in self.run("show info").splitlines():
+    def worker_pid(self, *, seconds: float = _TIMEOUT) -> int:
+        """The process id of the worker that serves now. Raises `OSError` if none does.
+
+        By the master, which knows: for a moment after a reload the one that leaves may answer.
+        """
+        try:
+            answer = ask(self.master, "@1 show info", seconds=seconds)
+        except ConnectionRefusedError:
+            # It may be executing itself anew; then it is back in a moment.
+            time.sleep(_REEXECUTION)
+            answer = ask(self.master, "@1 show info", seconds=seconds)
+        for line in answer.splitlines():
             name, _, value = line.partition(": ")
             if name == "Pid":
                 return int(value)
-        raise HarnessError("`show info` names no Pid")
+        raise ConnectionError(f"no worker answers: {answer.strip()[:100]}")
 
     def master_pid(self) -> int:
         """The process id of the master (`show proc`)."""
@@ -121,11 +138,6 @@ class Sockets:
             quiet=(OSError, HarnessError),
         )
 
-    def show_map(self, name: str) -> dict[str, str]:
-        """The entries of a map as the worker has them."""
-        rows = [line.split(" ", 2) for line in self.run(f"show map {name}").splitlines() if line]
-        return {row[1]: row[2] for row in rows if len(row) == 3}
-
 
 class ExternalHaproxy:
     """A HAProxy that systemd or a container would run: master-worker, with a master socket.
@@ -152,9 +164,16 @@ class ExternalHaproxy:
         def answers() -> int:
             if child.exit_code is not None:
                 raise HarnessError(f"HAProxy ended with {child.exit_code}\n{child.tail()}")
-            return self._sockets.worker_pid()
+            # Not the master first: one that is asked while its worker loads may never answer.
+            ask(self._sockets.runtime, "show info", seconds=_STARTING)
+            return self._sockets.worker_pid(seconds=_STARTING)
 
         until("HAProxy's worker answers", answers, quiet=(OSError,), detail=child.tail)
+
+    @property
+    def runs(self) -> bool:
+        """Whether its master is there."""
+        return self._child is not None and self._child.exit_code is None
 
     def stop(self) -> None:
         """Stop it, if it runs."""
@@ -171,10 +190,11 @@ class ExternalHaproxy:
         self._child = None
         until("HAProxy's workers are gone", lambda: not any(alive(pid) for pid in workers))
 
-    @property
-    def runs(self) -> bool:
-        """Whether its master is there."""
-        return self._child is not None and self._child.exit_code is None
+    def end(self) -> None:
+        """SIGKILL to its master, whatever state it is in; workers are left to end by themselves."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
 
     def restart(self) -> None:
         """Kill it if it runs, and start it again."""

@@ -18,21 +18,21 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description="a double of HAProxy's Data Plane API")
     arguments.add_argument("-f", type=Path, required=True, help="dataplaneapi.yml")
     settings = read_settings(arguments.parse_args().f)
-    app = application(assemble(settings))
-    if settings.tls is None:
-        uvicorn.run(app, host=settings.host, port=settings.port, log_level="info")
-        return
-    tls = settings.tls
-    uvicorn.run(
-        app,
-        host=tls.host,
-        port=tls.port,
-        log_level="info",
-        ssl_certfile=tls.certificate,
-        ssl_keyfile=tls.key,
-        ssl_ca_certs=tls.ca,
-        ssl_cert_reqs=ssl.CERT_REQUIRED if tls.ca else ssl.CERT_NONE,
+    # As the real one: clients may keep a connection for three minutes.
+    config = uvicorn.Config(
+        application(assemble(settings)),
+        host=settings.host,
+        port=settings.port,
+        timeout_keep_alive=180,
+        access_log=False,
     )
+    if settings.tls is not None:
+        tls = settings.tls
+        config.host, config.port = tls.host, tls.port
+        config.ssl_certfile, config.ssl_keyfile = tls.certificate, tls.key
+        config.ssl_ca_certs = tls.ca
+        config.ssl_cert_reqs = ssl.CERT_REQUIRED if tls.ca else ssl.CERT_NONE
+    uvicorn.Server(config).run()
 
 
 main()

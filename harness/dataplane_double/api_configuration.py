@@ -63,7 +63,9 @@ class RawController(Controller):
 
 def _raw(text: str, status: int, *, reload: str | None = None) -> Response[Any]:
     headers = {"Configuration-Checksum": document.noted(text)[1]}
-    return plain(text, status, **headers, **({"Reload-ID": reload} if reload else {}))
+    if reload:
+        headers["Reload-ID"] = reload
+    return plain(text, status, headers=headers)
 
 
 class TransactionController(Controller):

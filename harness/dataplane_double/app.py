@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import logging
+import re
 import secrets
 import threading
 from collections.abc import AsyncIterator
@@ -53,9 +55,9 @@ _CONTROLLERS = (
     api_storage.CertificateFileController,
     api_storage.CrtListFileController,
 )
-# Errors here are JSON too, but called plain text.
-_PLAIN = "/v3/services/haproxy/configuration/raw"
-# But what is refused before anybody looks at the path.
+_log = logging.getLogger("uvicorn.error")
+
+# What is refused before the handler of a path is asked.
 _BEFORE = (415, 422)
 
 
@@ -69,6 +71,8 @@ def application(parts: Parts) -> ASGIApp:
         if message["type"] == "http.response.start" and not scope["state"].get("panicked"):
             headers = MutableScopeHeaders.from_message(message)
             headers.setdefault("Configuration-Version", _version(parts, scope))
+            if headers.get("content-length") == "0":
+                headers.pop("content-type", None)
 
     @asynccontextmanager
     async def threads(_: Litestar) -> AsyncIterator[None]:
@@ -86,6 +90,7 @@ def application(parts: Parts) -> ASGIApp:
             PanicError: _panicked,
             HTTPException: _mistaken,
             OSError: _broken,
+            Exception: _failed,
         },
         before_send=[with_version],
         lifespan=[threads],
@@ -110,9 +115,8 @@ def _guard(parts: Parts) -> Any:
         if by_certificate:
             return
         user, password = _credentials(connection.headers.get("authorization", ""))
-        if not secrets.compare_digest(users.get(user, "").encode(), password.encode()):
-            raise ApiError(401, "unauthenticated for invalid credentials")
-        if user not in users:
+        known = users.get(user)
+        if known is None or not secrets.compare_digest(known.encode(), password.encode()):
             raise ApiError(401, "unauthenticated for invalid credentials")
 
     return guard
@@ -141,9 +145,20 @@ def _refused(request: Call, error: ApiError) -> Response[Any]:
     if error.status == 401:
         headers = {"WWW-Authenticate": 'Basic realm="API"'}
         return Response(error.payload(), status_code=401, headers=headers)
-    if request.scope["path"] == _PLAIN and error.status not in _BEFORE:
-        return plain(_text(error.payload()), error.status)
-    return Response(error.payload(), status_code=error.status)
+    media = _media(request) if error.status not in _BEFORE else None
+    if media is None:
+        return Response(error.payload(), status_code=error.status)
+    return plain(_text(error.payload()), error.status, media)
+
+
+def _media(request: Call) -> str | None:
+    """What an error is called where it isn't called JSON, which it is."""
+    path = request.scope["path"].removeprefix("/v3/services/haproxy/")
+    if path == "configuration/raw":
+        return "text/plain"
+    if request.method == "GET" and re.fullmatch("storage/(maps|general|ssl_crt_lists)/.+", path):
+        return "application/octet-stream"
+    return None
 
 
 def _text(payload: dict[str, object]) -> str:
@@ -152,8 +167,7 @@ def _text(payload: dict[str, object]) -> str:
 
 def _panicked(request: Call, error: PanicError) -> Response[Any]:
     request.scope["state"]["panicked"] = True
-    text = _text({"code": 500, "message": f"{error}: double.py:1 panic"})
-    return plain(text, 500)
+    return plain(_text({"code": 500, "message": str(error)}), 500)
 
 
 def _mistaken(request: Call, error: HTTPException) -> Response[Any]:
@@ -167,3 +181,10 @@ def _mistaken(request: Call, error: HTTPException) -> Response[Any]:
 def _broken(_: Call, error: OSError) -> Response[Any]:
     """Files that can't be written."""
     return Response({"code": 500, "message": str(error)}, status_code=500)
+
+
+def _failed(request: Call, error: Exception) -> Response[Any]:
+    """A mistake of the double's own, which no test may take for an answer of the real one."""
+    _log.error("%s %s", request.method, request.url, exc_info=error)
+    words = f"the double failed: {type(error).__name__}: {error}"
+    return Response({"code": 501, "message": words}, status_code=501)

@@ -32,13 +32,15 @@ class Configuration:
         self._settings = settings
         self._files = TransactionFiles(settings.transactions, settings.config)
         self._committing = threading.Lock()
+        # Who asks for a commit waits for the one before, and then finds itself outdated.
+        self._queue = threading.Lock()
         self._open: dict[str, Document] = {}
         self.memory = Document()
         self.read()
 
     def read(self) -> None:
         """Read the file anew, and the open transactions."""
-        self.memory = document.parse(self._settings.config.read_text())
+        self.memory = document.parse(self._settings.config.read_text(), derive=True)
         self.memory.disclaim()
         for transaction, status in self._files.listed():
             if status == "in_progress":
@@ -109,14 +111,18 @@ class Configuration:
         return {"_version": version, "id": transaction, "status": "in_progress"}
 
     def _start(self, version: int | None) -> str:
+        transaction, text = self._begin(version)
+        self._open[transaction] = document.parse(text)
+        return transaction
+
+    def _begin(self, version: int | None) -> tuple[str, str]:
+        """A transaction's file, and the text in it; the version may be any if it is `None`."""
         known = self.memory
         if version is not None and version != known.version:
             raise version_mismatch(known.version, version)
-        transaction = str(uuid.uuid4())
-        text = known.render_with_hash()
+        transaction, text = str(uuid.uuid4()), known.render_with_hash()
         self._files.write(transaction, text)
-        self._open[transaction] = document.parse(text)
-        return transaction
+        return transaction, text
 
     def delete(self, transaction: str) -> None:
         """Forget a transaction of any status. Raises `ApiError`."""
@@ -132,13 +138,15 @@ class Configuration:
 
         Raises `ApiError`: 404, 406, 409, or 400 if HAProxy refuses it.
         """
-        status = self.transaction(transaction)["status"]
-        if status != "in_progress":
-            raise ApiError(406, f"transaction {transaction} is {status} and cannot be committed")
-        version = self._commit(transaction)
-        for other, opened in list(self._open.items()):
-            if opened.version <= version:
-                self._drop(other, "outdated")
+        with self._queue:
+            status = self.transaction(transaction)["status"]
+            if status != "in_progress":
+                words = f"transaction {transaction} is {status} and cannot be committed"
+                raise ApiError(406, words)
+            version = self._commit(transaction)
+            for other, opened in list(self._open.items()):
+                if opened.version <= version:
+                    self._drop(other, "outdated")
         return {"_version": version, "id": transaction, "status": "success"}
 
     def _commit(self, transaction: str, *, any_version: bool = False) -> int:
@@ -217,7 +225,7 @@ class Configuration:
 
         With `any_version` the version is the one that stands in the text, 1 without one.
         """
-        transaction = self._start(None if any_version else self._given(version))
+        transaction, _ = self._begin(None if any_version else self._given(version))
         if not any_version:
             text = f"# _version={version}\n{document.without_version(text)}"
         self._files.write(transaction, text)

@@ -1,7 +1,7 @@
 """A configuration as the real one keeps it: sections of known kinds, in its own order.
 
 Writing a text that was read isn't writing the same text: sections are sorted by kind and name,
-lines by keyword, spaces are gone, and a section without `from` gets the last `defaults` there was.
+lines by keyword, and spaces are gone.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _WORDS = (
 _RANKS = {word: rank for rank, word in enumerate(_WORDS)}
 _HASH, _VERSION = "# _md5hash=", "# _version="
 _TOKEN = re.compile(r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s"'\\])+""")
+_SPECIAL = re.compile(r"""["'#\\]""")
 
 DISCLAIMER = (
     "# Dataplaneapi managed File",
@@ -158,6 +159,8 @@ def without_version(text: str) -> str:
 
 def tokens(line: str) -> list[str]:
     """The words of a line, with their quotes; a comment at its end is one of them."""
+    if not _SPECIAL.search(line):
+        return line.split()
     words: list[str] = []
     for match in _TOKEN.finditer(line):
         if match[0].startswith("#"):
@@ -166,8 +169,11 @@ def tokens(line: str) -> list[str]:
     return words
 
 
-def parse(text: str) -> Document:
-    """Read a configuration; nothing is refused, since HAProxy judges it."""
+def parse(text: str, *, derive: bool = False) -> Document:
+    """Read a configuration; nothing is refused, since HAProxy judges it.
+
+    With `derive` a section without `from` gets the last `defaults` before it, by name.
+    """
     document = Document(version=noted(text)[0] or 1)
     current: Section | None = None
     waiting: list[str] = []
@@ -189,7 +195,7 @@ def parse(text: str) -> Document:
             continue
         begun = True
         if words[0] in _KINDS and not line[0].isspace():
-            current = _head(words, document)
+            current = _head(words, document, derive=derive)
             current.comments, waiting = waiting, []
         elif current is None:
             document.heading.append(" ".join(words))
@@ -201,7 +207,7 @@ def parse(text: str) -> Document:
     return document
 
 
-def _head(words: list[str], document: Document) -> Section:
+def _head(words: list[str], document: Document, *, derive: bool) -> Section:
     remark = words.pop() if words[-1].startswith("#") else ""
     kind, rest = words[0], words[1:]
     name = rest[0] if rest and rest[0] != "from" else ""
@@ -211,7 +217,7 @@ def _head(words: list[str], document: Document) -> Section:
         while ("defaults", f"unnamed_defaults_{number}") in document.sections:
             number += 1
         name = f"unnamed_defaults_{number}"
-    if kind in _DERIVED and not origin:
+    if derive and kind in _DERIVED and not origin:
         origin = next(reversed(document.names("defaults")), "")
     section = Section(kind, name, origin=origin, remark=remark)
     # The last one of a name is the one that stays.

@@ -23,6 +23,11 @@ class PanicError(Exception):
     """Where the real one's code panics: 500, in plain text, without its usual headers."""
 
 
+def unknown_here(what: str) -> ApiError:
+    """The real one knows it, the double doesn't."""
+    return ApiError(501, f"the double doesn't know {what}; see harness/dataplane_double")
+
+
 def absent(what: str) -> ApiError:
     return ApiError(404, f"missing object: {what}")
 

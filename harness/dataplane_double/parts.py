@@ -44,9 +44,9 @@ class Parts:
 def assemble(settings: Settings) -> Parts:
     """Put the parts together, and wait for HAProxy, twice as long as `delayed_start_max` says."""
     configuration = Configuration(settings)
-    runtime = Runtime(settings.master_socket)
+    runtime = Runtime(settings.master_socket, settings.start_tick)
     for _ in range(2):
-        runtime.connect(settings.start_patience, settings.start_tick)
+        runtime.connect(settings.start_patience)
     return Parts(
         settings=settings,
         runtime=runtime,

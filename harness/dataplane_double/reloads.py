@@ -22,7 +22,7 @@ class Reloads:
     """After a failed reload the file is what HAProxy took last; memory isn't told.
 
     Reloads go over the master socket if HAProxy was there at the start; otherwise the operator's
-    command is run, for good.
+    command is run, for good, also when HAProxy can be asked again.
     """
 
     def __init__(self, settings: Settings, runtime: Runtime) -> None:
@@ -106,8 +106,6 @@ class Reloads:
             replace(self._config, self._taken.read_bytes())
             return str(error.args[0]), str(error.args[1])
         replace(self._taken, self._config.read_bytes())
-        if not self._runtime.found:
-            self._runtime.connect(self._settings.start_patience, self._settings.start_tick)
         return "", log
 
     def _run(self) -> str:

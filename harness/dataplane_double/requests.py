@@ -43,7 +43,7 @@ def uploaded(data: dict[str, UploadFile]) -> tuple[str, bytes]:
     """Name and content of the file in a form. Raises `ApiError`."""
     file = data.get("file_upload")
     if not isinstance(file, UploadFile):
-        raise ApiError(400, "")
+        raise ApiError(400, 'reading file "fileUpload" failed')
     return file.filename, file.file.read()
 
 
@@ -58,9 +58,11 @@ def answer(content: Any, status: int = 200, *, reload: str | None = None) -> Res
     return Response(content, status_code=status, headers=headers)
 
 
-def plain(text: str, status: int, **headers: str) -> Response[Any]:
-    """An answer in text; the real one names no charset."""
-    return Response(text, status_code=status, headers={"Content-Type": "text/plain", **headers})
+def plain(
+    text: str, status: int, media: str = "text/plain", headers: dict[str, str] | None = None
+) -> Response[Any]:
+    """An answer in text, without a charset as the real one's."""
+    return Response(text, status_code=status, headers={"Content-Type": media, **(headers or {})})
 
 
 def nothing(status: int = 204, *, reload: str | None = None) -> Response[Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.dataplane_double.document import Section
-from harness.dataplane_double.errors import ApiError
+from harness.dataplane_double.errors import ApiError, unknown_here
 from harness.dataplane_double.times import milliseconds, written
 
 Json = dict[str, Any]
@@ -36,7 +36,9 @@ class Form:
 
 
 def bind_line(bind: Mapping[str, Any]) -> str:
-    """`bind 127.0.0.1:443 name https ssl crt-list /list.txt`."""
+    """`bind 127.0.0.1:443 name https ssl crt-list /list.txt`. Raises `ApiError`."""
+    if unknown := set(bind) - {"name", "address", "port", *_BIND_SWITCHES, *_BIND_VALUES}:
+        raise unknown_here(f"of binds: {', '.join(sorted(unknown))}")
     words = ["bind", f"{bind['address']}:{bind['port']}", f"name {bind['name']}"]
     words += [keyword for name, keyword in _BIND_SWITCHES.items() if bind.get(name)]
     words += [f"{kw} {bind[name]}" for name, kw in _BIND_VALUES.items() if name in bind]
@@ -183,4 +185,4 @@ HTTP_REQUESTS = Form("http-request", _write_http, _parse_http)
 
 
 def _unknown(keyword: str, rule: Json) -> ApiError:
-    return ApiError(501, f"the double doesn't know this {keyword} rule: {rule}")
+    return unknown_here(f"this {keyword} rule: {rule}")

@@ -23,18 +23,19 @@ class SaidError(Exception):
 class Runtime:
     """Commands to HAProxy; usable once `connect` has found it.
 
-    A HAProxy that wasn't there when the Data Plane started is never found again by itself.
+    While it hasn't, each command looks once, and takes `tick` seconds to see that nobody is there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tick: float) -> None:
         self.path = path
+        self._tick = tick
         self._lock = threading.Lock()
         self._found = False
         self._version: tuple[int, int] | None = None
 
     @property
     def found(self) -> bool:
-        """Whether HAProxy answered at the start, and is asked since."""
+        """Whether HAProxy has answered, and is asked since."""
         return self._found
 
     @property
@@ -48,7 +49,7 @@ class Runtime:
                         self._version = (int(major), int(minor))
         return self._version or (0, 0)
 
-    def connect(self, patience: float, tick: float) -> bool:
+    def connect(self, patience: float) -> bool:
         """Wait for HAProxy, at most `patience` seconds; whether it is there."""
         deadline = time.monotonic() + patience
         while not self._found:
@@ -56,14 +57,14 @@ class Runtime:
                 self._converse("@1 help")
                 self._found = True
                 break
+            time.sleep(self._tick)
             if time.monotonic() >= deadline:
                 break
-            time.sleep(tick)
         return self._found
 
     def say(self, command: str) -> str:
         """The worker's answer. Raises `SaidError` with its words, and `ApiError` if not `found`."""
-        if not self._found:
+        if not self.connect(0):
             raise ApiError(500, "retry - unable to configure runtime client")
         if ";" in command:
             raise SaidError("invalid character found in runtime command")

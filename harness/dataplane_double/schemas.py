@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.dataplane_double.errors import ApiError
+from harness.dataplane_double.errors import ApiError, unknown_here
 
 Json = dict[str, Any]
 
@@ -46,6 +46,7 @@ def flat(found: Json) -> Json:
     parts = [flat(part) for part in found["allOf"]]
     return {
         "type": "object",
+        "x-cut": [name for part in parts for name in part.get("x-cut", ())],
         "properties": {k: v for part in parts for k, v in part.get("properties", {}).items()},
         "required": [name for part in parts for name in part.get("required", ())],
     }
@@ -54,7 +55,8 @@ def flat(found: Json) -> Json:
 def accepted(value: Any, name: str) -> Any:
     """A body as the real one takes it: without what isn't in the schema `name`.
 
-    Raises `ApiError`, 422 with what is wrong first, or 400 for another type.
+    Raises `ApiError`: 422 with what is wrong first, 400 for another type, 501 for what was cut from
+    the document (`x-cut`).
     """
     return _accepted(value, schema(name), "data")
 
@@ -97,6 +99,8 @@ def _accepted_object(value: Json, wanted: Json) -> Json:
     known = wanted.get("properties", {})
     found = {}
     for name, item in value.items():
+        if name in wanted.get("x-cut", ()):
+            raise unknown_here(f"`{name}`")
         if name in known:
             found[name] = _accepted(item, known[name], name)
         elif isinstance(other, dict) and not known:

@@ -10,7 +10,6 @@ from typing import Any
 
 from harness.dataplane_double import rules, servers
 from harness.dataplane_double.document import Section
-from harness.dataplane_double.errors import ApiError
 from harness.dataplane_double.times import milliseconds, written
 
 Json = dict[str, Any]
@@ -33,19 +32,14 @@ _LISTS = {
     "http_request_rule_list": rules.HTTP_REQUESTS,
     "backend_switching_rule_list": rules.SWITCHING,
 }
-_BASE = ("name", "from", "mode", "balance", *_TIMEOUTS, *_PLAIN, *_NUMBERS)
 _BASE_LINES = (
     *("mode", "balance", "timeout", "default_backend", "http-reuse", "maxconn", "retries"),
     "fullconn",
 )
-_CHILDREN = (*_LISTS, "binds", "servers")
 
 
 def section(kind: str, body: Json) -> Section:
     """The section of a body. Raises `ApiError` for what the double doesn't know."""
-    unknown = sorted(set(body) - {*_BASE, *_CHILDREN})
-    if unknown:
-        raise _unknown(f"{kind}: {', '.join(unknown)}")
     return Section(
         kind, body["name"], origin=body.get("from", ""), lines=[*_base(body), *_children(body)]
     )
@@ -99,11 +93,7 @@ def _children(body: Json) -> list[str]:
     lines = [rules.bind_line(bind) for bind in body.get("binds", {}).values()]
     for name, form in _LISTS.items():
         lines += [form.line(rule) for rule in body.get(name, ())]
-    for server in body.get("servers", {}).values():
-        if unknown := set(server) - servers.KNOWN:
-            raise _unknown(f"server: {', '.join(sorted(unknown))}")
-        lines.append(servers.line(server))
-    return lines
+    return lines + [servers.line(server) for server in body.get("servers", {}).values()]
 
 
 def _found_children(section: Section) -> Json:
@@ -116,7 +106,3 @@ def _found_children(section: Section) -> Json:
     if known := [servers.read(words) for words in section.words("server")]:
         found["servers"] = {server["name"]: server for server in known}
     return found
-
-
-def _unknown(what: str) -> ApiError:
-    return ApiError(501, f"the double doesn't know {what}; see harness/dataplane_double")

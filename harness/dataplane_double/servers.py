@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
+from harness.dataplane_double.errors import unknown_here
 from harness.dataplane_double.times import milliseconds, written
 
 Json = dict[str, Any]
@@ -96,7 +97,7 @@ _WORDS = (
 )
 _BY_KEYWORD = {word.keyword: word for word in _WORDS}
 
-KNOWN = frozenset({"name", "address", "port", *(word.name for word in _WORDS)})
+_KNOWN = frozenset({"name", "address", "port", *(word.name for word in _WORDS)})
 # What a change is made at run time for; any other change is a reload.
 CHANGEABLE = frozenset(
     {"weight", "address", "port", "maintenance", "agent-check", "agent-addr", "agent-send"}
@@ -105,7 +106,8 @@ CHANGEABLE = frozenset(
 
 
 def line(server: Mapping[str, Any]) -> str:
-    """The line in a configuration, `server s1 127.0.0.1:80 check`."""
+    """The line in a configuration, `server s1 127.0.0.1:80 check`. Raises `ApiError`."""
+    _require_known(server)
     words = (_in_file(word, server[word.name]) for word in _present(server))
     return " ".join(["server", server["name"], _address(server), *filter(None, words)])
 
@@ -114,7 +116,9 @@ def attributes(server: Mapping[str, Any], version: tuple[int, int]) -> str:
     """What follows the name in `add server`; each word has a space before it.
 
     Newer HAProxys are not told `enabled`, so a server is in maintenance whatever was asked for.
+    Raises `ApiError`.
     """
+    _require_known(server)
     words = [
         word
         for word in _present(server)
@@ -141,6 +145,11 @@ def read(words: list[str]) -> Json:
 def differences(new: Mapping[str, Any], old: Mapping[str, Any]) -> set[str]:
     """The properties whose values differ."""
     return {name for name in new.keys() | old.keys() if new.get(name) != old.get(name)}
+
+
+def _require_known(server: Mapping[str, Any]) -> None:
+    if unknown := set(server) - _KNOWN:
+        raise unknown_here(f"of servers: {', '.join(sorted(unknown))}")
 
 
 def _present(server: Mapping[str, Any]) -> Iterator[_Word]:

@@ -37,12 +37,14 @@ def process_info(runtime: Runtime) -> Json:
     """Of the worker: `info`, or `error` if it can't be asked."""
     told: Json = {"runtimeAPI": str(runtime.path)}
     try:
-        answer = runtime.say("show info")
+        answer = runtime.say("show info typed")
     except SaidError as error:
         return told | {"error": str(error)}
     info: Json = {}
     for line in answer.splitlines():
-        word, _, value = line.partition(": ")
+        # `0.Name.1:POS:str:HAProxy` (HAProxy's management guide, 9.3).
+        place, _, _, value = line.split(":", 3)
+        word = place.split(".")[1]
         if word in _INFO:
             info[_INFO[word]] = int(value) if value.isdigit() else value
     info["release_date"] = str(info["release_date"]).replace("/", "-")

@@ -19,6 +19,7 @@ EVIDENCE = Path(__file__).parents[2] / ".evidence"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: takes minutes; left out where time is short")
     config.addinivalue_line(
         "markers", "file_backend(reason): what only the file backend does; skipped with any other"
     )

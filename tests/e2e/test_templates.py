@@ -149,6 +149,7 @@ def test_a_profile_of_the_operators_is_for_those_who_ask(operator: Operator) -> 
     until(lambda: operator.ready()["status"] == 200)
 
 
+@pytest.mark.file_backend("the files are the Data Plane's")
 def test_render_diff_says_what_a_change_would_do(operator: Operator) -> None:
     """Routes came and went, and sit where history put them: that is no difference."""
     for name in ("one", "two", "three"):

@@ -6,7 +6,7 @@ import msgspec
 
 from frontserver.dataplane.connection import Answer, Connection, decoded, refused
 from frontserver.dataplane.errors import AbsentError
-from frontserver.dataplane.refusals import answered_by_haproxy
+from frontserver.dataplane.refusals import answered_by_haproxy, out_of_reach
 from frontserver.errors import ProxyError, ProxyUnavailableError
 
 BASE = "/services/haproxy/runtime"
@@ -18,11 +18,17 @@ class HaproxyInfo(msgspec.Struct, frozen=True):
 
     version: str
     pid: int
+    uptime: int
+
+
+class _Process(msgspec.Struct):
+    version: str = ""
+    pid: int = 0
     uptime: int = 0
 
 
 class _InfoAnswer(msgspec.Struct):
-    info: HaproxyInfo | None = None
+    info: _Process | None = None
     error: str = ""
 
 
@@ -42,11 +48,11 @@ class RuntimeCalls:
     async def info(self) -> HaproxyInfo:
         """The process. Raises `ProxyUnavailableError` if HAProxy is down."""
         answer = decoded(await self._send("GET", _INFO), _info)
-        if answer.info is None:
-            raise ProxyUnavailableError(
-                f"the Data Plane API doesn't reach HAProxy: {answer.error or 'no reason given'}"
-            )
-        return answer.info
+        process = answer.info
+        # While HAProxy starts, its process has neither.
+        if process is None or not (process.version and process.pid):
+            raise out_of_reach(answer.error or "it isn't up yet")
+        return HaproxyInfo(process.version, process.pid, process.uptime)
 
     async def _send(
         self,

@@ -13,7 +13,6 @@ from frontserver.dataplane.connection import Answer, Connection, accepted, decod
 from frontserver.dataplane.errors import (
     AbsentError,
     DataPlaneError,
-    RuntimeActionError,
     UnsayableError,
 )
 
@@ -21,8 +20,9 @@ _BASE = "/services/haproxy/configuration"
 _RAW = f"{_BASE}/raw"
 _TRANSACTIONS = "/services/haproxy/transactions"
 _RELOADS = "/services/haproxy/reloads"
+# Somebody else's part of the file may be in any encoding, and stays byte for byte.
+_FOREIGN = "surrogateescape"
 _VERSION_LINE = re.compile(r"^# _version=(\d+)$", re.MULTILINE)
-_ACTION_FAILED = "cannot execute "
 _BAD_IN_ACTION = re.compile(r"[^\x20-\x7e]|;")
 
 SectionKind = Literal["defaults", "frontends", "backends"]
@@ -80,9 +80,9 @@ class Configuration:
         """The whole file; the checksum is empty for a file that the API never wrote."""
         answer = accepted(await self._connection.send("GET", _RAW, seconds=self._patience), 200)
         return RawConfiguration(
-            text=answer.body.decode("utf-8", "replace"),
+            text=answer.body.decode("utf-8", _FOREIGN),
             version=_known(answer),
-            checksum=answer.headers.get("configuration-checksum", ""),
+            checksum=answer.header("configuration-checksum") or "",
         )
 
     async def replace_raw(
@@ -99,21 +99,19 @@ class Configuration:
         answer = await self._connection.send(
             "POST",
             f"{_RAW}?version={version}&{'force_reload' if reload else 'skip_reload'}=true",
-            body=text.encode(),
+            body=text.encode("utf-8", _FOREIGN),
             media_type="text/plain",
             headers=_with_actions(actions, reload),
             seconds=self._patience,
         )
-        if answer.status != 201:
-            raise _action_failure(answer) or refused(answer)
-        return _known(answer)
+        return _known(accepted(answer, 201))
 
     async def validate_raw(self, text: str) -> None:
         """Have HAProxy check a whole file; nothing is kept. Raises `ConfigRejectedError`."""
         answer = await self._connection.send(
             "POST",
             f"{_RAW}?only_validate=true&skip_version=true",
-            body=text.encode(),
+            body=text.encode("utf-8", _FOREIGN),
             media_type="text/plain",
             seconds=self._patience,
             safe=True,
@@ -203,13 +201,6 @@ def _with_actions(actions: Sequence[str], reload: bool) -> dict[str, str]:
         if bad:
             raise UnsayableError(f"a runtime action can't hold {bad[0]!r}: {action!r}")
     return {"X-Runtime-Actions": ";".join(actions)}
-
-
-def _action_failure(answer: Answer) -> DataPlaneError | None:
-    error = refused(answer)
-    if isinstance(error, DataPlaneError) and error.message.startswith(_ACTION_FAILED):
-        return RuntimeActionError(error.message, status=error.status, code=error.code)
-    return None
 
 
 def _unless_absent(answer: Answer) -> None:

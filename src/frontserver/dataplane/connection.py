@@ -15,15 +15,18 @@ import msgspec
 
 from frontserver.dataplane.errors import DataPlaneError, OutcomeUnknownError
 from frontserver.dataplane.refusals import refusal
-from frontserver.errors import ProxyError, ProxyUnavailableError
+from frontserver.dataplane.transport import KeptConnections
+from frontserver.errors import (
+    CertificateError,
+    ProxyError,
+    ProxyUnavailableError,
+    SettingsError,
+)
 
 _CONNECT_SECONDS = 2.0
 _RUNTIME_SECONDS = 5.0
 # A whole configuration is parsed, checked, written and loaded.
 _WRITE_FACTOR = 2.0
-# Calls wait here for one of the connections; the one that uses it has its own limit.
-_POOL_SECONDS = 120.0
-_LIMITS = httpx.Limits(max_connections=16, max_keepalive_connections=16, keepalive_expiry=30.0)
 _ATTEMPTS = 3
 _FIRST_PAUSE_SECONDS = 0.05
 # What a gateway in front of the API says while the API restarts.
@@ -41,11 +44,16 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     headers: httpx.Headers
 
+    def header(self, name: str) -> str | None:
+        """A header's value, `None` if it isn't there."""
+        value: str | None = self.headers.get(name)
+        return value
+
     @property
     def version(self) -> int | None:
         """The configuration's version, as the API has it in memory."""
-        said = self.headers.get("configuration-version", "")
-        return int(said) if said.isdecimal() else None
+        said = self.header("configuration-version")
+        return int(said) if said and said.isdecimal() else None
 
 
 class Connection:
@@ -64,13 +72,12 @@ class Connection:
         transport: httpx.AsyncBaseTransport | None = None,
         pause: Pause = asyncio.sleep,
     ) -> None:
-        self.url = url.rstrip("/").removesuffix("/v3")
-        self._transport = transport or httpx.AsyncHTTPTransport(
-            verify=_trust(ca, certificate, key), limits=_LIMITS
-        )
-        base = httpx.URL(self.url)
-        self._prefix = base.raw_path.rstrip(b"/") + b"/v3"
+        base = _base(url)
+        self.url = str(base)
         self._base = base
+        self._prefix = base.raw_path.rstrip(b"/") + b"/v3"
+        trust = _trust(ca, certificate, key) if base.scheme == "https" else None
+        self._transport = transport or KeptConnections(trust)
         self._headers = [(b"Host", base.netloc), (b"Accept", b"*/*")]
         if user is not None:
             login = base64.b64encode(f"{user}:{password or ''}".encode())
@@ -104,15 +111,15 @@ class Connection:
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if attempt == _ATTEMPTS:
                     raise self._unreachable(error) from error
-            except httpx.PoolTimeout as error:
-                raise self._unreachable(error) from error
             except httpx.TransportError as error:
                 lost = not isinstance(error, httpx.TimeoutException)
                 if not (repeatable and lost and attempt < _ATTEMPTS):
-                    raise self._lost(method, path, error, repeatable) from error
+                    raise self._lost(method, path, _words(error), repeatable) from error
             else:
-                if not (repeatable and answer.status in _GATEWAY and attempt < _ATTEMPTS):
+                if answer.status not in _GATEWAY:
                     return self._admitted(answer)
+                if not repeatable or attempt == _ATTEMPTS:
+                    raise self._lost(method, path, f"status {answer.status}", repeatable)
             await self._pause(_FIRST_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311
             attempt += 1
 
@@ -141,14 +148,7 @@ class Connection:
             self._base.copy_with(raw_path=self._prefix + path.encode()),
             headers=all_headers,
             stream=httpx.ByteStream(body or b""),
-            extensions={
-                "timeout": {
-                    "connect": _CONNECT_SECONDS,
-                    "read": limit,
-                    "write": limit,
-                    "pool": _POOL_SECONDS,
-                }
-            },
+            extensions={"timeout": {"connect": _CONNECT_SECONDS, "read": limit}},
         )
         response = await self._transport.handle_async_request(request)
         try:
@@ -167,10 +167,6 @@ class Connection:
             raise ProxyUnavailableError(
                 f"the Data Plane API at {self.url} doesn't let this user in", hint=_ACCESS
             )
-        if answer.status in _GATEWAY:
-            raise ProxyUnavailableError(
-                f"the Data Plane API at {self.url} isn't available (status {answer.status})"
-            )
         return answer
 
     def _unreachable(self, error: Exception) -> ProxyUnavailableError:
@@ -179,10 +175,8 @@ class Connection:
             hint="see that it runs, and that FRONTSERVER_DATAPLANE_URL is where it listens",
         )
 
-    def _lost(
-        self, method: str, path: str, error: Exception, repeatable: bool
-    ) -> ProxyUnavailableError:
-        what = f"{method} {path.partition('?')[0]}: {_words(error)}"
+    def _lost(self, method: str, path: str, why: str, repeatable: bool) -> ProxyUnavailableError:
+        what = f"{method} {path.partition('?')[0]}: {why}"
         if repeatable:
             return ProxyUnavailableError(f"the Data Plane API at {self.url} didn't answer {what}")
         return OutcomeUnknownError(
@@ -194,10 +188,35 @@ def _words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+def _base(url: str) -> httpx.URL:
+    """Raises `SettingsError`."""
+    try:
+        base = httpx.URL(url.rstrip("/").removesuffix("/v3"))
+    except httpx.InvalidURL as error:
+        raise _bad_url(f"is no URL: {error}") from error
+    if base.scheme not in {"http", "https"} or not base.host:
+        raise _bad_url("must begin with http:// or https:// and name a host")
+    if base.userinfo:
+        raise _bad_url(f"must not hold a password: {_ACCESS}")
+    return base
+
+
+def _bad_url(why: str) -> SettingsError:
+    return SettingsError([f"FRONTSERVER_DATAPLANE_URL {why}"])
+
+
 def _trust(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca)
-    if certificate is not None:
-        context.load_cert_chain(certificate, key)
+    """Raises `CertificateError`."""
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if certificate is not None:
+            context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        files = ", ".join(str(path) for path in (ca, certificate, key) if path is not None)
+        raise CertificateError(
+            f"the TLS files for the Data Plane API can't be used ({files}): {error}",
+            hint="they must be PEM files, readable, and the key that of the certificate",
+        ) from error
     return context
 
 

@@ -10,7 +10,7 @@ import msgspec
 from frontserver.dataplane import words
 from frontserver.dataplane.calls import BASE, RuntimeCalls
 from frontserver.dataplane.connection import decoded
-from frontserver.errors import ProxyUnavailableError
+from frontserver.dataplane.refusals import out_of_reach
 
 _STATS = "/services/haproxy/stats/native?type=server"
 
@@ -98,7 +98,7 @@ class Servers(RuntimeCalls):
         answer = await self._send("GET", _STATS, seconds=self._connection.write_seconds)
         said = decoded(await self._expect(answer, 200), _stats)
         if said.error:
-            raise ProxyUnavailableError(f"the Data Plane API doesn't reach HAProxy: {said.error}")
+            raise out_of_reach(said.error)
         return tuple(_as_stats(line) for line in said.stats)
 
 

@@ -11,6 +11,7 @@ from frontserver.dataplane.errors import UnsayableError
 _BAD_IN_KEY = re.compile(r'[\x00-\x20\x7f\\<>*;$#&{}"]')
 _BAD_IN_VALUE = re.compile(r"[\x00-\x1f\x7f;]")
 _BAD_IN_NAME = re.compile(r'[\x00-\x20\x7f\\<>*;$#&{}"/]')
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?")
 # It begins a payload of many lines.
 _PAYLOAD = "<<"
 _ESCAPED = str.maketrans({"\\": "\\\\", " ": "\\ "})
@@ -53,6 +54,16 @@ def name(text: str) -> str:
         raise UnsayableError(f"{text!r} is no name")
     _refuse(_BAD_IN_NAME, text, "name")
     return str(text)
+
+
+def file_name(text: str, suffix: str = "") -> str:
+    """The base name of a stored file; raises `UnsayableError` if the API would change it."""
+    if not _FILE_NAME.fullmatch(text) or not text.endswith(suffix):
+        raise UnsayableError(
+            f"the Data Plane API would store the file {text!r} under another name",
+            hint=f"use letters, digits, '_', '-', and one ending{suffix and ': ' + suffix}",
+        )
+    return text
 
 
 def readable(key: str) -> bool:

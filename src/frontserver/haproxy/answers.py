@@ -69,10 +69,6 @@ _ABSENT = (
     "Failed. No such server.",
     "Failed. No such backend.",
 )
-_PRESENT = (
-    "Already exists a server with the same name",
-    "Error during backend creation : name is already used by other proxy 'backend ",
-)
 # Of `del ssl …`, whose answers begin with what couldn't be done.
 _ABSENT_ENDINGS = re.compile(r"Can't (remove|delete) .*(doesn't exist!|can't be found in .*)$")
 
@@ -95,12 +91,6 @@ def is_absent(answer: str) -> bool:
     if not lines:
         return False
     return lines[-1].startswith(_ABSENT) or _ABSENT_ENDINGS.match(lines[-1]) is not None
-
-
-def is_present(answer: str) -> bool:
-    """Whether HAProxy says that the server or backend to add is there already."""
-    lines = _meaningful(answer)
-    return bool(lines) and lines[-1].startswith(_PRESENT)
 
 
 def _meaningful(answer: str) -> list[str]:

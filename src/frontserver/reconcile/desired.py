@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from frontserver.errors import InputError
 from frontserver.model.routes import HttpRoute, Route, RouteKey
@@ -19,6 +21,8 @@ from frontserver.reconcile.resolution import Resolver
 from frontserver.storage.routes import StoredRoute
 
 logger = logging.getLogger(__name__)
+
+_AT_ONCE = 200
 
 
 class DesiredState:
@@ -149,6 +153,18 @@ class DesiredState:
             keeps = status.state == RouteState.PENDING or key in self._refused
             compiled[key] = before.routes.get(key) if keeps else None
         self.config = self.config.with_routes(compiled)
+        return blocked
+
+    async def recompile_in_turns(
+        self, keys: Iterable[RouteKey], before: CompiledConfig
+    ) -> dict[RouteKey, RouteStatus]:
+        """As `recompile`; of many some at a time, since others wait for the processor."""
+        blocked: dict[RouteKey, RouteStatus] = {}
+        waiting = iter(list(keys))
+        while some := list(islice(waiting, _AT_ONCE)):
+            blocked |= self.recompile(some, before)
+            if len(some) == _AT_ONCE:
+                await asyncio.sleep(0)
         return blocked
 
     def _try_to_compile(

@@ -77,10 +77,6 @@ class KeyHasher:
         self.verify(self._dummy_hash, key)
         return False
 
-    def needs_rehash(self, stored_hash: str) -> bool:
-        """Whether the hash was made with other parameters than today's."""
-        return self._argon2.check_needs_rehash(stored_hash)
-
     async def hash_soon(self, key: str) -> str:
         """`hash`, in a thread."""
         check_key(key)

@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,7 +27,7 @@ from frontserver.haproxy.canary import Canary, Verdicts
 from frontserver.haproxy.check import check
 from frontserver.haproxy.master import MasterClient
 from frontserver.haproxy.probe import Prober
-from frontserver.haproxy.process import EmbeddedHaproxy
+from frontserver.haproxy.process import EmbeddedHaproxy, HaproxyProcess
 from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.model.targets import HostPort
 from frontserver.planning.compiled import Frontends
@@ -70,6 +70,8 @@ class Site:
         )
         self.generations = Generations(directory / "haproxy")
         self.templates: Path | None = None
+        # The files of each check, none where it was of all.
+        self.checked: list[tuple[str, ...]] = []
         self.verdicts = Verdicts(_VERDICTS / program.parent.name)
 
     @property
@@ -90,14 +92,17 @@ class Site:
             binds=[(bind.host, bind.port) for bind in self.frontends.http_binds],
         )
 
-    def backend(self) -> FileBackend:
-        async def judge(path: Path) -> None:
-            await check(self.program, path)
+    def backend(self, process: HaproxyProcess | None = None) -> FileBackend:
+        """Over the site's own HAProxy, or another `process`."""
+
+        async def judge(path: Path, files: Sequence[str]) -> None:
+            self.checked.append(tuple(files))
+            await check(self.program, path, files)
 
         return FileBackend(
             renderer=Renderer(Templates(self.templates)),
             generations=self.generations,
-            process=self.process(),
+            process=process or self.process(),
             runtime=RuntimeClient(self.runtime_socket, master=self.master_socket),
             master=MasterClient(self.master_socket),
             check=judge,

@@ -52,7 +52,7 @@ def abandon(driver: Driver) -> None:
     backend = driver.backend
     assert isinstance(backend, FileBackend)
     process = backend._process
-    for task in (backend._flushing, getattr(process, "_supervision", None)):
+    for task in (backend._flushing._task, getattr(process, "_supervision", None)):
         if task is not None:
             task.cancel()
 

@@ -317,7 +317,7 @@ async def test_another_control_plane_adopts_without_a_reload(site: Site, app: in
 
 async def site_processes(driver: Driver) -> list[Worker]:
     assert isinstance(driver.backend, FileBackend)
-    found = await driver.backend._master.processes()
+    found = await driver.backend._handover._master.processes()
     return [worker for worker in found if worker.kind != "old"]
 
 
@@ -506,9 +506,7 @@ async def test_a_haproxy_that_somebody_else_starts_finds_them_too(site: Site, ap
 
 def external(site: Site) -> FileBackend:
     """Over a HAProxy that somebody else starts and stops."""
-    backend = site.backend()
-    backend._process = ExternalHaproxy(runtime_socket=site.runtime_socket, every=60.0)
-    return backend
+    return site.backend(ExternalHaproxy(runtime_socket=site.runtime_socket, every=60.0))
 
 
 # --- generations by themselves ---

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from frontserver.backends.file.backend import FileBackend
-from frontserver.backends.file.drafts import _manifest
 from frontserver.backends.file.judge import Judge
+from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import State
 from frontserver.errors import ConfigRejectedError, ProxyError
 from frontserver.haproxy.canary import Canary, Verdict
@@ -78,7 +78,8 @@ async def app() -> AsyncIterator[int]:
 
 async def pids(driver: Driver) -> dict[str, int]:
     assert isinstance(driver.backend, FileBackend)
-    return {worker.kind: worker.pid for worker in await driver.backend._master.processes()}
+    master = driver.backend._handover._master
+    return {worker.kind: worker.pid for worker in await master.processes()}
 
 
 async def load(driver: Driver, *routes: HttpRoute) -> None:
@@ -200,7 +201,8 @@ class Bench:
             self.told,
         )
 
-    async def _check(self, path: Path) -> None:
+    async def _check(self, path: Path, files: Sequence[str]) -> None:
+        del files
         self.checked.append(path)
 
     def write(self, *routes: HttpRoute, frontends: Frontends | None = None) -> tuple[Path, State]:
@@ -211,7 +213,7 @@ class Bench:
         renderer = Renderer(Templates(None))
         files = renderer.everything(state.config, state.layout, generation="x")
         name = self.site.generations.next_name()
-        return self.site.generations.write(name, files, _manifest(state)), state
+        return self.site.generations.write(name, files, Manifest.of(state)), state
 
     async def require(self, *routes: HttpRoute, frontends: Frontends | None = None) -> None:
         path, state = self.write(*routes, frontends=frontends)
@@ -357,7 +359,7 @@ async def test_the_trial_and_the_check_go_side_by_side_and_neither_outlives_the_
 ) -> None:
     bench = Bench(site, canary)
 
-    async def refuse(path: Path) -> None:
+    async def refuse(path: Path, files: Sequence[str]) -> None:
         raise ConfigRejectedError(f"no {path.name}")
 
     bench.judge._check = refuse

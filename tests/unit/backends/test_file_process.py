@@ -43,7 +43,8 @@ async def app() -> AsyncIterator[int]:
 async def workers(driver: Driver) -> dict[str, int]:
     """PID by kind: master, current."""
     assert isinstance(driver.backend, FileBackend)
-    return {worker.kind: worker.pid for worker in await driver.backend._master.processes()}
+    master = driver.backend._handover._master
+    return {worker.kind: worker.pid for worker in await master.processes()}
 
 
 async def test_a_second_haproxy_on_the_same_port_is_refused_and_told_whose_it_is(
@@ -141,7 +142,7 @@ async def test_a_killed_control_plane_in_the_middle_of_a_reload_loses_nothing(
         state = State(driver.state.config, driver.state.layout)
         generation = (await backend._drafts.make_whole(state)).path
         site.generations.promote(generation)
-        assert (await backend._master.reload()).success
+        assert (await backend._handover._master.reload()).success
         abandon(driver)
 
         async with driving(site) as again:
@@ -158,7 +159,7 @@ async def test_a_reload_that_loads_something_else_is_noticed(
     site: Site, app: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody swaps the link while we reload: what answers isn't what was asked for."""
-    monkeypatch.setattr("frontserver.backends.file.backend._NEW_WORKER_SECONDS", 0.1)
+    monkeypatch.setattr("frontserver.backends.file.handover._NEW_WORKER_SECONDS", 0.1)
     async with driving(site) as driver:
         await driver.to(shop(app))
         backend = driver.backend

@@ -115,7 +115,7 @@ async def test_a_template_that_looks_into_fewer_maps_is_lived_with(
 ) -> None:
     """As when HAProxy runs on from an older version, or with a frontend of the operator's."""
     ours = (default_directory() / "frontends.cfg.j2").read_text().splitlines(keepends=True)
-    theirs = "".join(line for line in ours if PATHS not in line)
+    theirs = "".join(line for line in ours if "}}paths.map" not in line)
     await customise(site, driver, "frontends.cfg.j2", theirs)
     await driver.backend.reload(driver.state, CHANGED)
 

@@ -242,12 +242,10 @@ async def test_a_reload_of_ours_is_no_news_of_an_external_haproxy(site: Site) ->
     """It would be looked at whole after each, and the next reload given up meanwhile."""
     async with driving(site) as first:
         await first.seen()
-    backend = site.backend()
-    await backend._process.close()
     external = ExternalHaproxy(
         runtime_socket=site.runtime_socket, master_socket=site.master_socket, every=0.05
     )
-    backend._process = external
+    backend = site.backend(external)
     driver = Driver(backend, site.frontends)
     changes: list[int] = []
     backend.on_change(lambda: changes.append(1))
@@ -383,7 +381,7 @@ async def test_a_reload_whose_end_nobody_saw_keeps_its_configuration(
 
     async def hand_over(generation: Path) -> None:
         nonlocal silent
-        await backend._master.reload()
+        await backend._handover._master.reload()
         await backend._runtime.close()
         silent = True
         raise ProxyUnavailableError("HAProxy didn't answer within 5 s")
@@ -393,7 +391,7 @@ async def test_a_reload_whose_end_nobody_saw_keeps_its_configuration(
             raise ProxyUnavailableError("HAProxy didn't answer")
         return await answer()
 
-    monkeypatch.setattr(backend, "_hand_over", hand_over)
+    monkeypatch.setattr(backend._handover, "_reload", hand_over)
     monkeypatch.setattr(backend._runtime, "info", info)
     with pytest.raises(ProxyUnavailableError):
         await reload.load(prepared)
@@ -423,8 +421,8 @@ async def test_a_profile_that_runs_already_does_not_forbid_every_reload(tmp_path
     runs = generations.write("000001", files, Manifest("f", ((bad, 1),)))
     wanted = generations.write("000002", files, Manifest("f", ((bad, 1), (good, 1))))
 
-    async def fine(path: Path) -> None:
-        del path
+    async def fine(path: Path, files: Sequence[str]) -> None:
+        del path, files
 
     judge = Judge(generations, fine, Strict(bad))
     pools = Map({p.id: Pool(p, 1) for p in (bad, good)})

@@ -63,15 +63,6 @@ def test_every_bad_setting_has_a_line_of_its_own(environment: dict[str, str]) ->
     ]
 
 
-def test_serve_says_that_the_default_backend_is_missing(environment: dict[str, str]) -> None:
-    del environment["FRONTSERVER_BACKEND"]
-
-    result = command(environment, "serve")
-
-    assert result.returncode == 2
-    assert "set FRONTSERVER_BACKEND=file" in result.stderr
-
-
 def test_an_invited_agents_key_is_printed_and_only_its_hash_stored(
     environment: dict[str, str],
 ) -> None:

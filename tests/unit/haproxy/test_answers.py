@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from frontserver.errors import CommandRefusedError
-from frontserver.haproxy.answers import check, is_absent, is_present
+from frontserver.haproxy.answers import check, is_absent
 
 MOVED = (
     "IP changed from '127.0.0.1' to '127.0.0.2', port changed from '9' to '99' "
@@ -148,24 +148,3 @@ def test_absence_is_told_from_other_refusals(answer: str) -> None:
 )
 def test_other_answers_are_not_absence(answer: str) -> None:
     assert not is_absent(answer)
-
-
-@pytest.mark.parametrize(
-    ("answer", "present"),
-    [
-        ("Already exists a server with the same name in backend.\n", True),
-        (
-            "Error during backend creation : name is already used by other proxy 'backend b'.\n",
-            True,
-        ),
-        # Another kind of thing has that name: the backend isn't there.
-        (
-            "Error during backend creation : name is already used by other proxy 'defaults b'.\n",
-            False,
-        ),
-        ("New backend registered.\n", False),
-        ("", False),
-    ],
-)
-def test_presence_is_told_from_other_refusals(answer: str, present: bool) -> None:
-    assert is_present(answer) is present

@@ -56,9 +56,8 @@ def test_without_any_the_hint_says_what_to_install(
         binary.find()
 
 
-async def test_version_and_features_are_read(program: Path) -> None:
+async def test_the_version_is_read(program: Path) -> None:
     assert (await binary.version(program)).count(".") >= 1
-    assert "OPENSSL" in await binary.features(program)
 
 
 async def test_a_program_that_is_not_haproxy_is_refused(place: Path) -> None:

