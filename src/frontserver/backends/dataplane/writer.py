@@ -207,6 +207,8 @@ class Writer:
     async def _bring_in(self, state: State, label: str) -> None:
         """Have HAProxy load this: first the configuration is written, then entries lead there."""
         maps = materialise(state.config, state.layout).maps
+        # Without HAProxy the API would put an older file back.
+        await self._client.runtime.info()
         self._behind = True
         await self._files.put_certificates(state.config)
         text = await asyncio.to_thread(self._document.text, state, label)

@@ -140,6 +140,10 @@ class FakeApi:
         """HAProxy ends."""
         self.down = True
 
+    async def dies(self) -> None:
+        """Likewise, as something that happens meanwhile."""
+        self.die()
+
     def led(self, process: Process | None = None) -> dict[str, set[tuple[str, int]]]:
         """By routing key, the addresses that a request for it may reach."""
         seen = process or self.process

@@ -200,7 +200,7 @@ async def test_nobody_crosses_when_the_api_puts_an_old_file_back(
         await world.bring(B, C)
     await world.flush()
     if ends_with == "HAProxy down":
-        world.api.die()
+        world.api.meanwhile("replace_raw", world.api.dies)
     else:
         world.api.reload_fails = "cannot bind"
 

@@ -284,6 +284,21 @@ async def test_a_reload_of_which_the_outcome_is_unknown_is_decided_by_the_next_l
     assert world.api.led() == on_disk(world) == addresses(A, STICKY)
 
 
+async def test_while_haproxy_is_down_nothing_is_written_for_it_to_load(world: World) -> None:
+    """The API would fail to reload, and put back a file of which slots are others' by now."""
+    await world.begin(A)
+    await world.bring(A, B)
+    await world.flush()
+    disk = (world.api.text, dict(world.api.files))
+    world.api.die()
+
+    with pytest.raises(ProxyUnavailableError):
+        await world.backend.reload(world.applied.state, (ReloadReason.POOL_REFILL,))
+
+    assert (world.api.text, world.api.files) == disk
+    assert not world.backend._writer.is_apart
+
+
 async def test_a_disk_that_is_full_is_nobodys_fault(world: World) -> None:
     """No route is to be marked as refused for it."""
     await world.begin(A)
