@@ -230,7 +230,7 @@ class FakeApi:
     async def info(self) -> HaproxyInfo:
         await self._called("info")
         self._up()
-        return HaproxyInfo("3.2.26", self.pid)
+        return HaproxyInfo("3.2.26", self.pid, 1)
 
     async def servers(self, backend: str) -> tuple[RuntimeServer, ...]:
         await self._called("servers", backend)
