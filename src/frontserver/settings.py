@@ -295,6 +295,8 @@ def _http_url(text: str) -> str:
         raise ValueError(f"{text!r} is not a URL such as http://127.0.0.1:5555")
     if url.username or url.password:
         raise ValueError("user and password have settings of their own")
+    if url.port == 0:  # One that is no port at all raises by itself.
+        raise ValueError("a port is a number from 1 to 65535")
     return text.strip().rstrip("/")
 
 

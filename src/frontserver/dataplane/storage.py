@@ -81,7 +81,7 @@ class Storage:
         """
         answer = await self._connection.send(
             "PUT",
-            f"{_MAPS.path}/{words.segment(words.name(name))}?force_reload=true",
+            self._at(_MAPS, name, "?force_reload=true"),
             body=text.encode() or b"\n",
             media_type="text/plain",
             seconds=self._connection.write_seconds,
