@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from frontserver.backends.dataplane.backend import DataPlaneBackend
 from frontserver.backends.dataplane.ledger import Ledger
-from frontserver.backends.dataplane.shared import merged
+from frontserver.backends.dataplane.shared import one_file
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.file.generations import Generations
 from frontserver.backends.memory import MemoryBackend
@@ -52,7 +52,7 @@ def dataplane_backend(
         renderer=renderer,
         ledger=Ledger(settings.state_dir / "dataplane.json"),
         measurements=measurements,
-        compose=merged if settings.dataplane_file == "shared" else None,
+        compose=one_file if settings.dataplane_file == "shared" else None,
     )
 
 
