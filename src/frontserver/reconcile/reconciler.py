@@ -58,8 +58,9 @@ class Timing(msgspec.Struct, frozen=True):
 
     Every route is looked at about every `drift` seconds, a few of them each `least_drift` at the
     soonest. What HAProxy refused is tried again every `refused` seconds: it may have been short
-    of something. Between two reloads are `reloads` seconds or more. After a sweep that took long,
-    `sweep_rest` times as long is for others.
+    of something. Between two reloads are `reloads` seconds or more, and `rejected` after one that
+    HAProxy refused though its check had accepted it. After a sweep that took long, `sweep_rest`
+    times as long is for others.
     """
 
     drift: float = 10.0
@@ -70,6 +71,7 @@ class Timing(msgspec.Struct, frozen=True):
     sweep_rest: float = 10.0
     statuses: float = 1.0
     reloads: float = 0.2
+    rejected: float = 30.0
     least_pause: float = 0.1
     most_pause: float = 5.0
 
@@ -118,6 +120,7 @@ class Reconciler:
             self._applied,
             Backoff(*bounds, time.monotonic),
             gap=timing.reloads,
+            rejected=timing.rejected,
             budget=budget,
             measurements=measurements,
             woken=self.wake,
