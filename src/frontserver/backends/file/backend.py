@@ -246,6 +246,10 @@ class FileBackend:
         return self._judge.growing
 
     @property
+    def disk_problem(self) -> str | None:
+        return self._flushing.problem
+
+    @property
     def limits(self) -> RuntimeLimits:
         return RuntimeLimits()
 
