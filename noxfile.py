@@ -110,7 +110,9 @@ def conformance(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """The product from outside, on real HAProxy and real MongoDB."""
     install(session, demo=True)
-    pytest(session, "e2e", *(session.posargs or ["tests/e2e"]))
+    # Those the `dataplane` session runs.
+    others = ["tests/e2e", "-m", "not dataplane_backend"]
+    pytest(session, "e2e", *(session.posargs or others))
 
 
 @nox.session
