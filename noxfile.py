@@ -117,7 +117,7 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session
 def dataplane(session: nox.Session) -> None:
-    """The same end-to-end tests on a Data Plane API: DATAPLANEAPI_BIN, else the double."""
+    """The same on a Data Plane API, DATAPLANEAPI_BIN or the double, and what it may suffer."""
     install(session, demo=True)
     session.env["HARNESS_BACKEND"] = "dataplane"
     pytest(session, "dataplane", *(session.posargs or ["tests/e2e", "-m", "not long"]))
