@@ -174,9 +174,10 @@ class FrontServer:
         return master
 
     def revive_haproxy(self) -> None:
-        """Start HAProxy again where the front server doesn't: systemd would."""
+        """Start HAProxy again where the front server doesn't, and its Data Plane: systemd would."""
         if self.dataplane is not None:
             self.dataplane.haproxy.restart()
+            self.dataplane.restart()
 
     def end_haproxy(self) -> None:
         """End the HAProxy that the front server left running, as its operator does."""
