@@ -25,7 +25,17 @@ OVERALL = 90
 
 nox.needs_version = ">=2024.10"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "types", "imports", "unit", "conformance", "e2e", "docs", "build"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "imports",
+    "unit",
+    "conformance",
+    "e2e",
+    "dataplane",
+    "docs",
+    "build",
+]
 nox.options.reuse_existing_virtualenvs = True
 
 
@@ -100,7 +110,17 @@ def conformance(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """The product from outside, on real HAProxy and real MongoDB."""
     install(session, demo=True)
-    pytest(session, "e2e", *(session.posargs or ["tests/e2e"]))
+    # Those the `dataplane` session runs.
+    others = ["tests/e2e", "-m", "not dataplane_backend"]
+    pytest(session, "e2e", *(session.posargs or others))
+
+
+@nox.session
+def dataplane(session: nox.Session) -> None:
+    """The same on a Data Plane API, DATAPLANEAPI_BIN or the double, and what it may suffer."""
+    install(session, demo=True)
+    session.env["HARNESS_BACKEND"] = "dataplane"
+    pytest(session, "dataplane", *(session.posargs or ["tests/e2e", "-m", "not long"]))
 
 
 @nox.session

@@ -19,7 +19,7 @@ from bench.systems.base import Addition, Place, Waiting, require_success
 from bench.wire import Connection, request
 from harness.dataplane import DataPlane
 from harness.errors import HarnessError
-from harness.frontserver import FrontServer
+from harness.frontserver import ADMIN_TOKEN, FrontServer
 
 # Of HAProxy's description: `frontserver-000041-DIGEST` runs generation 000041.
 _RUNS = re.compile(r"^description: frontserver-(\d+)", re.MULTILINE)
@@ -88,16 +88,14 @@ class Ours:
 
     def publishing(self, route: Route, *, wait: int | None = None) -> bytes:
         """The request that publishes a route."""
-        body: dict[str, Any] = {
-            "agentId": route.agent,
-            "subdomain": route.name,
-            "targetUrl": f"http://127.0.0.1:{route.port}",
-        }
-        if route.options:
-            body["options"] = route.options
-        return request(
-            "POST", "/api/proxy/http", "api", body=body, headers=self._headers(route, wait)
-        )
+        headers = self._headers(route, wait)
+        return request("POST", "/api/proxy/http", "api", body=_body(route), headers=headers)
+
+    def publishing_all(self, routes: Sequence[Route], *, wait: int) -> bytes:
+        """An operator's request that publishes many routes, of agents that are known."""
+        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}", "Prefer": f"wait={wait}"}
+        body = {"routes": [_body(route) for route in routes]}
+        return request("POST", "/api/proxy/routes", "api", body=body, headers=headers)
 
     def removing(self, route: Route) -> bytes:
         """The request that removes a route."""
@@ -172,3 +170,12 @@ class Ours:
                 self.front.stop()
             self.front.clean_up()
         self._started = False
+
+
+def _body(route: Route) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "agentId": route.agent,
+        "subdomain": route.name,
+        "targetUrl": f"http://127.0.0.1:{route.port}",
+    }
+    return {**body, "options": route.options} if route.options else body

@@ -3,6 +3,7 @@
     FrontServerError
     ├── SettingsError             a setting is missing or wrong; names each bad one
     ├── InputError                a request is well-formed but asks for something invalid
+    ├── BatchError                some of many routes are refused; holds the error of each
     ├── AuthenticationError       no credentials, or wrong ones
     ├── PermissionDeniedError     valid credentials, somebody else's resource
     ├── NotFoundError             no such agent, route or certificate
@@ -23,6 +24,8 @@ Domain code raises these and never an HTTP error; `frontserver.api.problems` map
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class FrontServerError(Exception):
@@ -62,6 +65,26 @@ class InputError(FrontServerError):
         """The same refusal, with its field path placed below `parent`."""
         path = f"{parent}.{self.field}" if self.field else parent
         return InputError(path, self.message, hint=self.hint)
+
+
+class BatchError(FrontServerError):
+    """Routes that were to be stored together are refused, so none of them is stored.
+
+    `refusals` holds what is wrong with each, by its path in the request, such as `routes[7]`; there
+    is at least one. `total` is how many routes there were.
+    """
+
+    stage = "input"
+
+    def __init__(self, refusals: Mapping[str, FrontServerError], total: int) -> None:
+        where, first = next(iter(refusals.items()))
+        super().__init__(
+            f"{len(refusals)} of {total} routes are refused, so none is stored; "
+            f"the first is {where}: {first.message}",
+            hint=first.hint,
+        )
+        self.refusals = refusals
+        self.total = total
 
 
 class AuthenticationError(FrontServerError):

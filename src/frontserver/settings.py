@@ -69,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     key_type: Literal["rsa", "ec"] = "rsa"
     reserved_subdomains: frozenset[str] = frozenset()
     profiles_per_agent: int = 20
+    batch_routes: int = 10_000
     route_profiles: frozenset[str] = frozenset()
     hard_stop_after: str | None = None
     old_worker_memory: int = 1 << 30
@@ -249,6 +250,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _batch(text: str) -> int:
+    number = _count(text)
+    if number == 0:
+        raise ValueError("a batch has at least one route")
+    return number
+
+
 def _networks(text: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(part.strip())) for part in text.split(","))
 
@@ -287,6 +295,8 @@ def _http_url(text: str) -> str:
         raise ValueError(f"{text!r} is not a URL such as http://127.0.0.1:5555")
     if url.username or url.password:
         raise ValueError("user and password have settings of their own")
+    if url.port == 0:  # One that is no port at all raises by itself.
+        raise ValueError("a port is a number from 1 to 65535")
     return text.strip().rstrip("/")
 
 
@@ -370,6 +380,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "key_type": _choice("rsa", "ec"),
     "reserved_subdomains": _labels,
     "profiles_per_agent": _count,
+    "batch_routes": _batch,
     "route_profiles": _profiles,
     "hard_stop_after": _haproxy_time,
     "old_worker_memory": _size,

@@ -6,10 +6,20 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from harness.origin import Origin
-from tests.conformance.site import BACKENDS, CONFIGURATION, RELOADS, RUNTIME, Site, opened
+from tests.conformance.site import (
+    BACKENDS,
+    CONFIGURATION,
+    RELOADS,
+    RUNTIME,
+    STORAGE,
+    TEXT,
+    Site,
+    opened,
+)
 
 
 @pytest.fixture
@@ -28,6 +38,12 @@ frontend cp_bad from cp_defaults
   bind 127.0.0.1:{port}
   http-request return status 200
 """
+
+
+def store_and_reload(site: Site, text: str) -> httpx.Response:
+    """Store the map, with a reload that is forced."""
+    query = {"force_reload": True}
+    return site.api.put(f"{STORAGE}/maps/host.map", params=query, content=text, headers=TEXT)
 
 
 # --- those that wait ---
@@ -160,7 +176,41 @@ def test_what_was_done_without_a_reload_is_lost_on_disk_by_a_failed_one(
     assert "server s1 127.0.0.1:1 check disabled" in site.disk()
 
 
+def test_one_that_a_stored_map_brings_on_fails_like_any_other(site: Site, taken: int) -> None:
+    """The configuration written before it goes with it; the map stays written."""
+    before, worker = site.disk(), site.worker()
+    assert site.post(clashing(site, taken), skip_reload=True).status_code == 201
+
+    answer = store_and_reload(site, "a.example.com cp_bad\n")
+
+    assert answer.status_code == 400
+    assert str(taken) in answer.json()["message"]
+    assert (site.worker(), site.disk()) == (worker, before)
+    assert site.version() > site.disk_version()
+    assert site.map_file.read_text() == "a.example.com cp_bad\n"
+
+
+def test_what_is_written_after_it_brings_disk_and_memory_together(site: Site, taken: int) -> None:
+    site.post(clashing(site, taken), skip_reload=True)
+    store_and_reload(site, "\n")
+
+    assert site.post(site.base, skip_reload=True).status_code == 201
+
+    assert site.version() == site.disk_version()
+
+
 # --- what is kept ---
+
+
+def test_one_that_a_stored_map_brings_on_loads_what_was_written_before(site: Site) -> None:
+    site.post(f"{site.base}\nbackend cp_new from cp_defaults\n", skip_reload=True)
+    assert not site.runs("cp_new")
+
+    assert store_and_reload(site, "a.example.com cp_new\n").status_code == 204
+
+    assert site.runs("cp_new")
+    assert site.entries() == {"a.example.com": "cp_new"}
+    assert site.files.last_good.read_text() == site.disk()
 
 
 def test_a_forced_reload_makes_the_last_good_file(site: Site) -> None:

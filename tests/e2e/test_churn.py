@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from websockets.sync.client import connect
 
 from harness.agent import AgentApi
@@ -26,6 +27,7 @@ MOST_OLD_WORKERS = 6
 _RELOADS = re.compile(r"^frontserver_reload_seconds_count (\d+)", re.MULTILINE)
 
 
+@pytest.mark.long
 def test_three_thousand_routes_churn_beside_fifty_that_stay(
     make_stack: Callable[..., NativeStack],
 ) -> None:

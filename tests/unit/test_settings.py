@@ -144,6 +144,18 @@ def test_the_api_may_listen_on_localhost() -> None:
         ("runtime_socket", "/" + "x" * 100, "longer than a socket path"),
         ("mongo_domain", "apps.example.com", "must differ"),
         ("https_bind", "0.0.0.0:80", "named for two listeners"),
+        ("backend", "nginx", "dataplane, file, memory"),
+        ("dataplane_url", "127.0.0.1:5555", "not a URL such as http://127.0.0.1:5555"),
+        ("dataplane_url", "ftp://127.0.0.1", "not a URL such as"),
+        ("dataplane_url", "http://", "not a URL such as"),
+        ("dataplane_url", "http://proxy:5555/?a=b", "not a URL such as"),
+        ("dataplane_url", "http://proxy:555555", "Port out of range"),
+        ("dataplane_url", "http://proxy:0", "1 to 65535"),
+        ("dataplane_url", "http://me:secret@proxy:5555", "settings of their own"),
+        ("dataplane_file", "both", "own, shared"),
+        ("dataplane_ca", "/nowhere/ca.pem", "not a file that can be read"),
+        ("dataplane_certificate", "/nowhere/me.pem", "not a file that can be read"),
+        ("dataplane_key", "/bin/sh", "set FRONTSERVER_DATAPLANE_CERTIFICATE too"),
     ],
 )
 def test_a_bad_value_is_told_with_its_reason(name: str, text: str, reason: str) -> None:
@@ -169,6 +181,16 @@ def test_a_secret_that_is_too_short_is_not_repeated() -> None:
         ("installation", "Ünser Haus", "Ünser Haus"),
         ("haproxy_bin", "/bin/sh", Path("/bin/sh")),
         ("template_dir", "/", Path("/")),
+        (
+            "dataplane_url",
+            " https://proxy.example.com:5555/v3/ ",
+            "https://proxy.example.com:5555/v3",
+        ),
+        ("dataplane_url", "http://[::1]:5555", "http://[::1]:5555"),
+        ("dataplane_user", "frontserver", "frontserver"),
+        ("dataplane_password", "p:a ss", "p:a ss"),
+        ("dataplane_certificate", "/bin/sh", Path("/bin/sh")),
+        ("dataplane_file", "shared", "shared"),
     ],
 )
 def test_a_good_value_is_read(name: str, text: str, expected: Any) -> None:

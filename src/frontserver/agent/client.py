@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -17,6 +17,7 @@ from frontserver.agent.errors import LocalError
 from frontserver.agent.retry import RetryPolicy
 from frontserver.agent.session import HttpChoices, MongoChoices, RouteType, Session
 from frontserver.wire.agents import Acknowledgement, AuthenticateAnswer, RegisterAnswer
+from frontserver.wire.batches import RouteOutcome
 from frontserver.wire.certificates import AgentConfig, CertificateAnswer, CertificateBundle
 from frontserver.wire.routes.answers import HttpRouteAnswer, MongoRouteAnswer, RouteList, RouteView
 
@@ -95,6 +96,17 @@ class Client:
     ) -> MongoRouteAnswer:
         """Add or update `AGENT_ID.MONGO_DOMAIN`; without a host it is the agent's address."""
         return self._drive(self.session.add_mongodb(target_host, target_port, options, wait))
+
+    def add_routes(
+        self, routes: Iterable[Mapping[str, Any]], *, wait: float | None = None
+    ) -> list[RouteOutcome]:
+        """Add or update many routes: what became of each, in their order.
+
+        Each has the members of POST /api/proxy/http or, with `type` mongodb, of
+        POST /api/proxy/mongodb. Of a request all are stored or none; more than 1,000 routes, or
+        240 KiB, are several requests. If one of those is refused, those before it are stored.
+        """
+        return self._drive(self.session.add_routes(routes, wait))
 
     def wait_active(
         self, route: HttpRouteAnswer | MongoRouteAnswer | RouteView, seconds: float = 60.0
@@ -235,6 +247,12 @@ class AsyncClient:
     ) -> MongoRouteAnswer:
         """See `Client.add_mongodb`."""
         return await self._drive(self.session.add_mongodb(target_host, target_port, options, wait))
+
+    async def add_routes(
+        self, routes: Iterable[Mapping[str, Any]], *, wait: float | None = None
+    ) -> list[RouteOutcome]:
+        """See `Client.add_routes`."""
+        return await self._drive(self.session.add_routes(routes, wait))
 
     async def wait_active(
         self, route: HttpRouteAnswer | MongoRouteAnswer | RouteView, seconds: float = 60.0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from frontserver.agent import batches
 from frontserver.agent.calls import (
     Answer,
     Call,
@@ -32,6 +33,7 @@ from frontserver.wire.agents import (
     RegisterRequest,
     RotateKeyRequest,
 )
+from frontserver.wire.batches import BatchAnswer, RouteOutcome
 from frontserver.wire.certificates import (
     AgentConfig,
     CertificateAnswer,
@@ -195,12 +197,17 @@ class Session:
             return result
 
         present = {name: value for name, value in body.items() if value is not None}
-        if wait is None:
-            return (yield from self._perform(Call("POST", path, note, body=present)))
-        prefer = min(_LONGEST_PREFER, max(0, int(wait)))
-        headers = {"prefer": f"wait={prefer}"}
-        call = Call("POST", path, note, body=present, headers=headers, patience=prefer)
-        return (yield from self._perform(call))
+        return (yield from self._perform(_waiting(path, note, present, wait)))
+
+    def add_routes(
+        self, routes: Iterable[Mapping[str, Any]], wait: float | None
+    ) -> Steps[list[RouteOutcome]]:
+        done: list[RouteOutcome] = []
+        read = json_as(BatchAnswer)
+        for body in batches.requests(routes, self.agent_id):
+            answer = yield from self._perform(_waiting("api/proxy/routes", read, body, wait))
+            done += answer.routes
+        return done
 
     def routes(self) -> Steps[RouteList]:
         path = f"api/proxy/agents/{self.agent_id}"
@@ -347,6 +354,15 @@ def _members(body: msgspec.Struct) -> dict[str, Any]:
     """The JSON members of `body` without those that are null."""
     members: dict[str, Any] = msgspec.to_builtins(body)
     return {name: value for name, value in members.items() if value is not None}
+
+
+def _waiting(path: str, read: Callable[[Answer], T], body: object, wait: float | None) -> Call[T]:
+    """A call that the server answers once HAProxy is there, or after `wait` seconds."""
+    if wait is None:
+        return Call("POST", path, read, body=body)
+    prefer = min(_LONGEST_PREFER, max(0, int(wait)))
+    headers = {"prefer": f"wait={prefer}"}
+    return Call("POST", path, read, body=body, headers=headers, patience=prefer)
 
 
 def _place(route: RouteView) -> str:

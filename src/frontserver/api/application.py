@@ -18,6 +18,7 @@ from litestar.types import ControllerRouterHandler, LifespanHook, Message, Scope
 
 from frontserver.api.agents import AgentController
 from frontserver.api.authentication import PUBLIC, Authentication
+from frontserver.api.batches import batch_controller
 from frontserver.api.certificates import CertificateController
 from frontserver.api.decoding import MAX_BODY_BYTES, StrictJson
 from frontserver.api.dependencies import providers
@@ -46,6 +47,7 @@ def create_api(
     version: str,
     metrics: Metrics | None = None,
     trusted_proxies: Sequence[str] = (),
+    most_at_once: int = 10_000,
     route_handlers: Sequence[ControllerRouterHandler] = (),
     lifespan: Sequence[Lifespan] = (),
     on_startup: Sequence[LifespanHook] = (),
@@ -55,7 +57,8 @@ def create_api(
 
     `storage_check` raises a `FrontServerError` when the database doesn't answer. `metrics` are
     shown under /metrics, if there are any; it is `MeasuredApp` that counts the requests.
-    `trusted_proxies` are CIDRs whose `X-Forwarded-For` counts. `route_handlers` are served
+    `trusted_proxies` are CIDRs whose `X-Forwarded-For` counts. `most_at_once` is how many routes
+    may be published together. `route_handlers` are served
     beside the API; they need credentials unless marked with `authentication.PUBLIC`.
     """
     peers = PeerAddresses(trusted_proxies)
@@ -71,7 +74,8 @@ def create_api(
     return Litestar(
         [
             AgentController,
-            RouteController,
+            # Together, since they share a path.
+            Router("/", route_handlers=[RouteController, batch_controller(most_at_once)]),
             CertificateController,
             HealthController,
             *shown,

@@ -35,7 +35,7 @@ class StrictJson(AbstractDTO[Any]):
 
     def decode_bytes(self, value: bytes) -> object:
         """The decoded body. Raises `InputError`, or an HTTP error of status 400 or 415."""
-        _check_media_type(self.asgi_connection.headers.get("content-type"))
+        check_media_type(self.asgi_connection.headers.get("content-type"))
         field = self.asgi_connection.route_handler.parsed_data_field
         return decode(value, field.annotation if field else Any)
 
@@ -67,9 +67,7 @@ def decode(body: bytes, kind: object) -> object:
     """
     try:
         json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-        return _decoder(kind).decode(body)
-    except msgspec.ValidationError as error:
-        raise _refusal(str(error), kind) from error
+        return decode_part(body, kind)
     except RecursionError as error:
         raise ClientException("the body is nested too deeply") from error
     except UnicodeError as error:
@@ -78,12 +76,21 @@ def decode(body: bytes, kind: object) -> object:
         raise ClientException(f"the body is not JSON: {error}") from error
 
 
+def decode_part(part: bytes | msgspec.Raw, kind: object) -> object:
+    """Likewise of a part of a document that `decode` took: it is known to be JSON."""
+    try:
+        return _decoder(kind).decode(part)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error), kind) from error
+
+
 @functools.cache
 def _decoder(kind: object) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def _check_media_type(content_type: str | None) -> None:
+def check_media_type(content_type: str | None) -> None:
+    """Raise an HTTP error of status 415 for a body of another type than JSON."""
     # Older agents send none with DELETE; a body without a type is taken as JSON.
     media_type = (content_type or "").partition(";")[0].strip()
     if media_type and not _JSON_TYPE.fullmatch(media_type):

@@ -37,7 +37,7 @@ _WHEN = {
     403: "The resource is another agent's.",
     404: "There is no such thing.",
     409: "The name or the id belongs to somebody else.",
-    413: "The body is larger than 256 KiB.",
+    413: "The body is larger than this operation takes; the answer says how large it may be.",
     415: "The body is of another type than JSON.",
     422: "Well-formed, but a value is not allowed; `errors` names each field.",
     429: "Too many attempts; `Retry-After` says how long to wait.",

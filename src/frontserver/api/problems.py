@@ -28,6 +28,7 @@ REALM = "frontserver"
 # RFC 9110 section 11.6.1; RFC 7617 section 2.1 for `charset`.
 CHALLENGE = f'Bearer, Basic realm="{REALM}", charset="UTF-8"'
 RETRY_SECONDS = 5
+_TOO_LARGE = 413
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ BY_ERROR: dict[type[errors.FrontServerError], Kind] = {
     errors.FrontServerError: INTERNAL,
     errors.SettingsError: INTERNAL,
     errors.InputError: INVALID,
+    errors.BatchError: INVALID,
     errors.AuthenticationError: Kind(401, "unauthenticated", "Not authenticated"),
     errors.PermissionDeniedError: Kind(403, "forbidden", "Not allowed"),
     errors.NotFoundError: Kind(404, "not-found", "Not found"),
@@ -81,14 +83,16 @@ BY_STATUS: dict[int, Kind] = {
     400: _MALFORMED,
     404: Kind(404, "not-found", "Not found", "nothing is served under this path"),
     405: Kind(405, "method-not-allowed", "Method not allowed", "this path has other methods"),
-    413: Kind(413, "too-large", "Too large", "the body of the request is larger than 256 KiB"),
+    _TOO_LARGE: Kind(_TOO_LARGE, "too-large", "Too large"),
     415: Kind(415, "unsupported-media-type", "Unsupported media type"),
 }
 
 
-def answer(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The answer to any exception; Litestar's exception handler for all of them."""
     kind = kind_of(error)
+    if kind.status == _TOO_LARGE:
+        kind = msgspec.structs.replace(kind, detail=_too_large(request))
     problem = problem_of(error, kind)
     if _hung_up(error):
         _log.info("%s: %s", problem.instance, error)
@@ -111,6 +115,9 @@ def kind_of(error: Exception) -> Kind:
         default = Kind(error.status_code, "about:blank", "Refused")
         kind = BY_STATUS.get(error.status_code, default)
         return kind if kind.status < 500 else INTERNAL
+    if isinstance(error, errors.BatchError):
+        # 403 before 404 before 409 before 422: each must be mended before the next one counts.
+        return min(map(kind_of, error.refusals.values()), key=lambda kind: kind.status)
     if isinstance(error, errors.FrontServerError):
         return next(BY_ERROR[kind] for kind in type(error).__mro__ if kind in BY_ERROR)
     return INTERNAL
@@ -118,8 +125,9 @@ def kind_of(error: Exception) -> Kind:
 
 def problem_of(error: Exception, kind: Kind) -> Problem:
     """The body of the answer; `instance` is new each time, to find it in the log."""
-    fields = list(_fields(error)) if kind.status == INVALID.status else []
-    detail = kind.detail or _sentence(error, fields)
+    together = isinstance(error, errors.BatchError)
+    fields = list(_fields(error)) if together or kind.status == INVALID.status else []
+    detail = kind.detail or _sentence(error, [] if together else fields)
     return Problem(
         type=kind.uri,
         title=kind.title,
@@ -138,6 +146,9 @@ def problem_of(error: Exception, kind: Kind) -> Problem:
 def _fields(error: Exception) -> Iterable[FieldProblem]:
     if isinstance(error, errors.InputError):
         yield FieldProblem(error.field, error.message)
+    elif isinstance(error, errors.BatchError):
+        for path, refusal in error.refusals.items():
+            yield FieldProblem(path, refusal.message)
     elif isinstance(error, ValidationException):
         # Litestar's own shape, for path and query parameters: [{message, key, source}].
         for item in error.extra if isinstance(error.extra, list) else []:
@@ -161,6 +172,11 @@ def _headers(error: Exception, status: int) -> dict[str, str]:
     elif status in {429, 503}:
         headers["Retry-After"] = str(RETRY_SECONDS)
     return headers
+
+
+def _too_large(request: Request[Any, Any, Any]) -> str:
+    most = request.route_handler.resolve_request_max_body_size()
+    return f"the body of the request is larger than {(most or 0) >> 10} KiB"
 
 
 def _hung_up(error: Exception) -> bool:

@@ -60,7 +60,8 @@ class Backend(Protocol):
         """Bring HAProxy up, or find the one that runs.
 
         A HAProxy that is started loads what was persisted last, else `empty`: the frontends and
-        the standard pools without a route. Raises `ConfigRejectedError` if neither loads.
+        the standard pools without a route. Raises `ConfigRejectedError` if neither loads. One that
+        isn't ours to start may run anything: `observe` tells.
         """
         ...
 
@@ -76,7 +77,8 @@ class Backend(Protocol):
         """Carry out steps at run time and read back that they took effect.
 
         Returns the routes that failed, with HAProxy's reason; what such a route had before is
-        untouched, and what was begun for it is undone.
+        untouched, and what was begun for it is undone. A weight may be set no sooner than `persist`
+        returns.
         """
         ...
 
@@ -127,7 +129,10 @@ class Backend(Protocol):
         ...
 
     async def idle(self, backends: Sequence[str]) -> frozenset[str]:
-        """Those of the backends that have no server and no stream left."""
+        """Those of the backends that are known to have no server and no stream left.
+
+        One that isn't among them may be so a little later.
+        """
         ...
 
     def on_change(self, callback: Callable[[], None]) -> None:
@@ -142,6 +147,11 @@ class Backend(Protocol):
     @property
     def disk_behind(self) -> float:
         """Seconds since the oldest change that isn't on disk yet; 0 if there is none."""
+        ...
+
+    @property
+    def disk_problem(self) -> str | None:
+        """Why disk stays behind, for people; `None` if writing works."""
         ...
 
     @property

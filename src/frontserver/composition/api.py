@@ -34,6 +34,7 @@ def make_api(
         version=__version__,
         metrics=metrics,
         trusted_proxies=settings.trusted_proxies,
+        most_at_once=settings.batch_routes,
     )
     return api if metrics is None else MeasuredApp(api, metrics)
 

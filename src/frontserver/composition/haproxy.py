@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from frontserver.composition.frontends import tls_available
@@ -20,10 +20,11 @@ from frontserver.settings import Settings
 logger = logging.getLogger(__name__)
 
 
-def haproxy_process(settings: Settings) -> HaproxyProcess | None:
+def haproxy_process(settings: Settings, *, share_ports: bool = False) -> HaproxyProcess | None:
     """The HAProxy to drive: our own, or somebody else's by its sockets.
 
-    `None` if it isn't driven by its sockets at all.
+    `None` if it isn't driven by its sockets at all. With `share_ports` our own is started even if
+    another one has its ports.
     """
     if settings.backend != "file":
         return None
@@ -31,21 +32,20 @@ def haproxy_process(settings: Settings) -> HaproxyProcess | None:
         return ExternalHaproxy(
             runtime_socket=settings.runtime_socket, master_socket=settings.master_socket
         )
-    return embedded_haproxy(settings)
+    return embedded_haproxy(settings, share_ports=share_ports)
 
 
-def embedded_haproxy(settings: Settings) -> EmbeddedHaproxy:
+def embedded_haproxy(settings: Settings, *, share_ports: bool = False) -> EmbeddedHaproxy:
     """The HAProxy that belongs to the state directory."""
     https = settings.https_bind if tls_available(settings) else ()
+    binds = () if share_ports else (*settings.http_bind, *https, *settings.mongo_bind)
     return EmbeddedHaproxy(
         binary=binary.find(settings.haproxy_bin),
         config_path=settings.config_dir / "current",
         run_dir=settings.state_dir / "run",
         runtime_socket=settings.runtime_socket,
         master_socket=settings.master_socket,
-        binds=[
-            (bind.host, bind.port) for bind in (*settings.http_bind, *https, *settings.mongo_bind)
-        ],
+        binds=[(bind.host, bind.port) for bind in binds],
     )
 
 
@@ -66,8 +66,10 @@ def own_program(settings: Settings) -> Path | None:
     return binary.find(settings.haproxy_bin)
 
 
-def checker(settings: Settings, renderer: Renderer) -> Callable[[Path], Awaitable[None]]:
-    """`haproxy -c` by the binary at hand, if there is one.
+def checker(
+    settings: Settings, renderer: Renderer
+) -> Callable[[Path, Sequence[str]], Awaitable[None]]:
+    """`haproxy -c` by the binary at hand, if there is one: of a directory, or of files in it.
 
     A refusal names the line of the template, where that is clear.
     """
@@ -75,17 +77,18 @@ def checker(settings: Settings, renderer: Renderer) -> Callable[[Path], Awaitabl
     if program is None:
         return _unchecked
 
-    async def run(path: Path) -> None:
+    async def run(path: Path, files: Sequence[str]) -> None:
         try:
-            await haproxy_check(program, path)
+            await haproxy_check(program, path, files)
         except ConfigRejectedError as error:
             raise traced(error, renderer) from error
 
     return run
 
 
-async def _unchecked(path: Path) -> None:
+async def _unchecked(path: Path, files: Sequence[str]) -> None:
     """Accepts everything: HAProxy's own answer to the reload decides."""
+    del files
     logger.debug("%s is not checked before the reload", path)
 
 
@@ -93,7 +96,7 @@ async def check_files(settings: Settings, renderer: Renderer, files: Mapping[str
     """The verdict of `checker` on these texts. Raises `ConfigRejectedError`."""
     with tempfile.TemporaryDirectory(prefix="frontserver-check-") as directory:
         write_files(files, Path(directory))
-        await checker(settings, renderer)(Path(directory))
+        await checker(settings, renderer)(Path(directory), ())
 
 
 def write_files(files: Mapping[str, str], directory: Path) -> None:

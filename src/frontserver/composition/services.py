@@ -91,6 +91,7 @@ async def make_services(settings: Settings, database: Database, publisher: Publi
         policy=target_policy(settings),
         reserved=settings.reserved_subdomains,
         most_profiles=settings.profiles_per_agent,
+        most_at_once=settings.batch_routes,
         profiles=settings.route_profiles,
     )
     agents = AgentService(

@@ -61,7 +61,7 @@ class Storage:
 
     async def map_text(self, name: str) -> str:
         """What a map file holds. Raises `AbsentError`."""
-        path = f"{_MAPS}/{words.segment(words.name(name))}"
+        path = f"{_MAPS.path}/{words.segment(words.name(name))}"
         answer = accepted(await self._connection.send("GET", path), 200)
         return answer.body.decode("utf-8", "replace")
 
@@ -72,6 +72,21 @@ class Storage:
     async def replace_map(self, name: str, text: str) -> None:
         """Write a map file, made if absent. What HAProxy has in memory stays."""
         await self._replace(_MAPS, name, text.encode())
+
+    async def load_map(self, name: str, text: str) -> None:
+        """Write a map file that is there, and have HAProxy load that and its configuration.
+
+        It runs them when this returns. Raises as `Configuration.replace_raw` does with `reload`;
+        the map is written then all the same. It is never repeated here.
+        """
+        answer = await self._connection.send(
+            "PUT",
+            self._at(_MAPS, name, "?force_reload=true"),
+            body=text.encode() or b"\n",
+            media_type="text/plain",
+            seconds=self._connection.write_seconds,
+        )
+        accepted(answer, 204)
 
     async def delete_map(self, name: str) -> bool:
         """False if absent. Raises `BusyError` if the configuration names it."""

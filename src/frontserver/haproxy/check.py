@@ -7,6 +7,7 @@ that isn't ours and a missing chroot pass the check (see `ports`).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from frontserver.errors import ConfigRejectedError
@@ -19,13 +20,21 @@ _SUMMARY = re.compile(r"(Fatal errors found|Error\(s\) found) in configuration")
 _LONGEST_REASON = 2000
 
 
-async def check(binary: Path, config: Path, *, timeout: float = 60.0) -> None:  # noqa: ASYNC109
-    """Check a file, or a directory of `*.cfg` files.
+async def check(
+    binary: Path,
+    config: Path,
+    files: Sequence[str] = (),
+    *,
+    timeout: float = 60.0,  # noqa: ASYNC109
+) -> None:
+    """Check a file, or a directory of `*.cfg` files; of a directory only `files`, if there are any.
 
     Raises `ConfigRejectedError` with HAProxy's reasons, and `ProxyError` if the check doesn't come
     to an end within `timeout` seconds or the program can't be run.
     """
-    output, code = await run(binary, "-c", "-f", config, seconds=timeout)
+    paths = [config / file for file in files] or [config]
+    named: list[str | Path] = [word for path in paths for word in ("-f", path)]
+    output, code = await run(binary, "-c", *named, seconds=timeout)
     if code != 0:
         raise rejection(output, code)
 

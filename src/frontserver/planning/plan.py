@@ -28,6 +28,9 @@ from frontserver.planning.limits import RuntimeLimits
 
 _NO_LIMITS = RuntimeLimits()
 
+# Backends that are made at run time for one plan: they take as long as a reload together.
+MOST_GROWTH = 512
+
 
 class ReloadReason(StrEnum):
     """The only reasons for which HAProxy is reloaded."""
@@ -80,8 +83,10 @@ def plan(
 
     A route needs a reload only if its profile isn't loaded or has no free slot, or if the
     `limits` of the way to HAProxy prevent it; pools of the profiles of these ids are `growing` by
-    backends that HAProxy makes at run time.
+    backends that HAProxy makes at run time, unless so many are missing that a reload is done
+    sooner.
     """
+    growing = growing - _lacking(changes, layout)
     steps: list[RouteSteps] = []
     deferred: list[RouteChange] = []
     why: dict[RouteKey, ReloadReason] = {}
@@ -110,6 +115,28 @@ def plan(
     )
 
 
+def _lacking(changes: Changes, layout: Layout) -> set[str]:
+    """The ids of loaded profiles whose pools lack more slots than are worth making one by one."""
+    wanted = Counter(
+        change.new.profile.id
+        for change in changes.routes
+        if change.new is not None and not _stays(change, layout)
+    )
+    return {
+        profile_id
+        for profile_id, count in wanted.items()
+        if profile_id in layout.pools and count - layout.pools[profile_id].spare > MOST_GROWTH
+    }
+
+
+def _stays(change: RouteChange, layout: Layout) -> bool:
+    """Whether the route keeps its slot."""
+    old, new = change.old, change.new
+    if old is None or new is None or change.key not in layout.slots:
+        return False
+    return old.profile == new.profile
+
+
 def _blocker(
     change: RouteChange, layout: Layout, growing: frozenset[str], limits: RuntimeLimits
 ) -> ReloadReason | None:
@@ -118,7 +145,7 @@ def _blocker(
     if new is None:
         return None
     loaded = new.profile.id in layout.pools
-    stays = old is not None and old.profile == new.profile and change.key in layout.slots
+    stays = _stays(change, layout)
     if stays or layout.free(new.profile) or (loaded and new.profile.id in growing):
         limited = limits.prevent(old if stays else None, new)
         return ReloadReason.RUNTIME_LIMITS if limited else None

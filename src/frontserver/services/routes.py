@@ -6,26 +6,18 @@ from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
-from msgspec import UNSET
 
-from frontserver.errors import ConflictError, InputError, NotFoundError
-from frontserver.model.names import RESERVED_SUBDOMAINS, AgentId, Subdomain
-from frontserver.model.routes import HttpRoute, RouteKey, RouteKind
+from frontserver.errors import InputError, NotFoundError
+from frontserver.model.names import AgentId, Subdomain
+from frontserver.model.routes import RouteKey, RouteKind
 from frontserver.model.status import RouteStatus
 from frontserver.model.targets import TargetPolicy
-from frontserver.planning.compile import HTTP_PROFILE, profile_of
-from frontserver.planning.compiled import Profile
 from frontserver.security.principals import Principal
-from frontserver.services.admission import (
-    check_http_targets,
-    check_profile,
-    check_profiles,
-    check_target,
-    is_special,
-    normalised_ca,
-)
+from frontserver.services.batches import Batches
+from frontserver.services.candidates import Candidate, Candidates
 from frontserver.services.ports import Publisher
-from frontserver.services.views import connection_string, details, route_view, served_status
+from frontserver.services.storing import Limits, Stored, Storing, no_agent
+from frontserver.services.views import connection_string, route_view, served_status
 from frontserver.storage.agents import AgentRepository
 from frontserver.storage.engine import Database
 from frontserver.storage.repository import utc_now
@@ -34,14 +26,12 @@ from frontserver.storage.routes import (
     RouteReader,
     RouteRecord,
     RouteRepository,
-    RouteRequest,
     StoredRoute,
-    encode_request,
 )
 from frontserver.storage.session import Session
 from frontserver.wire.routes.answers import RouteView
 from frontserver.wire.routes.requests import HttpRouteRequest, MongoRouteRequest, RemoveRequest
-from frontserver.wire.routes.translation import mongo_route, path_prefix
+from frontserver.wire.routes.translation import path_prefix
 
 _LONGEST_PAGE = 1000
 
@@ -77,11 +67,13 @@ class RouteService:
         profiles: frozenset[str] = frozenset(),
         most_routes: int = 1000,
         most_profiles: int = 20,
+        most_at_once: int = 10_000,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """`reserved` are subdomains beside those that are always reserved.
 
-        `most_profiles` is how many profiles beside the standard ones an agent's routes may have.
+        `most_profiles` is how many profiles beside the standard ones an agent's routes may have,
+        `most_at_once` how many routes may be published together.
         `profiles` are those of the operator's that routes may ask for.
         """
         self._database = database
@@ -90,12 +82,21 @@ class RouteService:
             app_domain=app_domain, mongo_domain=mongo_domain, tls_available=tls_available
         )
         self._connection_port = connection_port
-        self._policy = policy or TargetPolicy()
-        self._reserved = RESERVED_SUBDOMAINS | reserved
-        self._profiles = profiles
-        self._most_routes = most_routes
-        self._most_profiles = most_profiles
+        self._candidates = Candidates(
+            self._reader, policy=policy or TargetPolicy(), reserved=reserved, profiles=profiles
+        )
+        self._limits = Limits(most_routes, most_profiles)
         self._clock = clock
+        self.batches = Batches(
+            database,
+            publisher,
+            self._candidates,
+            self._reader,
+            self._limits,
+            connection_port=connection_port,
+            most=most_at_once,
+            clock=clock,
+        )
 
     async def publish_http(
         self, request: HttpRouteRequest, principal: Principal, *, peer: str, wait: float
@@ -105,22 +106,8 @@ class RouteService:
         Raises `InputError`, `PermissionDeniedError`, `NotFoundError` for an unknown agent,
         `ConflictError` if the subdomain is another agent's or the agent has too many routes.
         """
-        agent_id = AgentId(request.agent_id)
-        principal.require_agent(agent_id)
-        request = normalised_ca(request)
-        route = self._http_route(request)
-        check_http_targets(request, self._policy)
-        check_profile(route.profile, self._profiles)
-        request = msgspec.structs.replace(
-            request,
-            agent_id=str(agent_id),
-            subdomain=str(route.subdomain),
-            path=UNSET if route.path.is_root else str(route.path),
-        )
-        record, created = await self._store(
-            route.key, agent_id, request, principal, peer, profile=profile_of(route)
-        )
-        return await self._published(record, created, wait)
+        candidate = self._candidates.http(request, principal)
+        return await self._publish(candidate, principal, peer, wait)
 
     async def publish_mongodb(
         self, request: MongoRouteRequest, principal: Principal, *, peer: str, wait: float
@@ -133,16 +120,9 @@ class RouteService:
         principal.require_agent(agent_id)
         agent = await self._database.read(lambda session: AgentRepository(session).find(agent_id))
         if agent is None:
-            raise _no_agent(agent_id)
-        route = mongo_route(
-            request, mongo_domain=self._reader.mongo_domain, default_host=agent.target_ip
-        )
-        check_target("targetHost", route.target, self._policy)
-        request = msgspec.structs.replace(
-            request, agent_id=str(agent_id), target_host=str(route.target.host)
-        )
-        record, created = await self._store(route.key, agent_id, request, principal, peer)
-        return await self._published(record, created, wait)
+            raise no_agent(agent_id)
+        candidate = self._candidates.mongodb(request, principal, agent.target_ip)
+        return await self._publish(candidate, principal, peer, wait)
 
     async def remove(
         self, request: RemoveRequest, principal: Principal, *, peer: str, wait: float
@@ -176,7 +156,7 @@ class RouteService:
         def work(session: Session) -> list[RouteRecord]:
             records = RouteRepository(session).of_agent(agent_id)
             if not records and AgentRepository(session).find(agent_id) is None:
-                raise _no_agent(agent_id)
+                raise no_agent(agent_id)
             return records
 
         return [self._view(record) for record in await self._database.read(work)]
@@ -203,107 +183,30 @@ class RouteService:
             raise NotFoundError(f"there is no route {key}")
         return self._view(record)
 
-    def _http_route(self, request: HttpRouteRequest) -> HttpRoute:
-        Subdomain(request.subdomain, reserved=self._reserved)
-        route = self._reader.route(RouteKind.HTTP, encode_request(request))
-        assert isinstance(route, HttpRoute)  # noqa: S101 - of such a request
-        return route
-
-    async def _store(
-        self,
-        key: RouteKey,
-        agent_id: AgentId,
-        request: RouteRequest,
-        principal: Principal,
-        peer: str,
-        *,
-        profile: Profile | None = None,
-    ) -> tuple[RouteRecord, bool]:
-        """The stored route and whether it is new. One that is stored just so is left alone."""
-        text = encode_request(request)
-
-        def work(session: Session) -> tuple[RouteRecord, bool]:
-            routes = RouteRepository(session)
-            before = routes.find(key)
-            # A label has one owner, whatever its paths; its own routes say who.
-            owner = before.agent_id if before else routes.owner_of(key)
-            if owner not in {None, agent_id}:
-                raise ConflictError(
-                    f"{key.label} is taken by another agent", hint="choose another subdomain"
-                )
-            if before is None:
-                self._check_room(session, agent_id)
-            elif before.request == text:
-                return before, False
-            if profile is not None and is_special(profile):
-                self._check_profile(routes, agent_id, key, profile)
-            now = self._clock()
-            record = RouteRecord(
-                key=key,
-                agent_id=agent_id,
-                request=text,
-                revision=0,
-                created_at=before.created_at if before else now,
-                updated_at=now,
-            )
-            change = Change(
-                actor=principal.name,
-                action="route.update" if before else "route.create",
-                subject=str(key),
-                peer=peer,
-                details=details(record),
-            )
-            revision = RevisionRepository(session).record(change, now)
-            record = msgspec.structs.replace(record, revision=revision)
-            routes.put(record)
-            return record, before is None
-
-        return await self._database.write(work)
-
-    def _check_room(self, session: Session, agent_id: AgentId) -> None:
-        """Raise unless the agent is there and may have one route more."""
-        if AgentRepository(session).tokens_valid_after(agent_id) is None:
-            raise _no_agent(agent_id)
-        if RouteRepository(session).count_of(agent_id) >= self._most_routes:
-            raise ConflictError(
-                f"agent {agent_id} has {self._most_routes} routes, which is the limit",
-                hint="remove a route that isn't needed any more",
-            )
-
-    def _check_profile(
-        self, routes: RouteRepository, agent_id: AgentId, key: RouteKey, profile: Profile
-    ) -> None:
-        stored = routes.requests_of(agent_id, RouteKind.HTTP)
-        if any(self._profile(request) == profile for name, request in stored if name == key):
-            return
-        others = (self._profile(request) for name, request in stored if name != key)
-        check_profiles(profile, others, self._most_profiles)
-
-    def _profile(self, request: str) -> Profile:
-        """That of a stored HTTP route; of one that can't be served any more, an ordinary one."""
-        try:
-            route = self._reader.route(RouteKind.HTTP, request)
-        except InputError:
-            return HTTP_PROFILE
-        return profile_of(route) if isinstance(route, HttpRoute) else HTTP_PROFILE
-
-    async def _published(self, record: RouteRecord, created: bool, wait: float) -> Published:
-        route = self._reader.route(record.key.kind, record.request)
-        self._publisher.tell(record.key, StoredRoute(route, record.revision))
+    async def _publish(
+        self, candidate: Candidate, principal: Principal, peer: str, wait: float
+    ) -> Published:
+        stored = await self._store(candidate, principal, peer)
+        record = stored.record
+        self._publisher.tell(record.key, StoredRoute(candidate.route, record.revision))
         status = await self._publisher.settle(record.key, record.revision, wait)
         view = route_view(self._reader, record, status)
         uri = None
         if record.key.kind is RouteKind.MONGODB:
             uri = connection_string(view.domain, self._connection_port)
-        return Published(view=view, status=status, created=created, connection_string=uri)
+        return Published(view=view, status=status, created=stored.created, connection_string=uri)
+
+    async def _store(self, candidate: Candidate, principal: Principal, peer: str) -> Stored:
+        def work(session: Session) -> Stored:
+            storing = Storing(session, self._reader, self._limits)
+            storing.admit(candidate)
+            return storing.write(principal, peer, self._clock())[0]
+
+        return await self._database.write(work)
 
     def _view(self, record: RouteRecord) -> RouteView:
         status = served_status(self._reader, record, self._publisher.status(record.key))
         return route_view(self._reader, record, status)
-
-
-def _no_agent(agent_id: AgentId) -> NotFoundError:
-    return NotFoundError(f"there is no agent {agent_id}", hint="register it first")
 
 
 def _key_to_remove(request: RemoveRequest, agent_id: AgentId) -> RouteKey:

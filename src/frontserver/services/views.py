@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 
 from frontserver.errors import InputError
+from frontserver.model.names import AgentId
 from frontserver.model.routes import RouteKey, RouteKind
 from frontserver.model.status import RouteState, RouteStatus
-from frontserver.storage.routes import RouteReader, RouteRecord, decode_request
+from frontserver.storage.routes import RouteReader, RouteRecord, RouteRequest, decode_request
 from frontserver.wire.routes.answers import RouteView
 from frontserver.wire.routes.requests import HttpRouteRequest
 
@@ -70,11 +71,15 @@ def _request_members(record: RouteRecord) -> dict[str, Any]:
         request = decode_request(record.key.kind, record.request)
     except InputError:
         return {"options": {}, **name}
+    return {**_asked_for(request), **name}
+
+
+def _asked_for(request: RouteRequest) -> dict[str, Any]:
+    """The options and the target of a request."""
     options = {} if request.options is None else msgspec.to_builtins(request.options)
     if isinstance(request, HttpRouteRequest):
         targets = [target.url for target in request.options.targets] if request.options else []
-        first = request.target_url or next(iter(targets), None)
-        return {"options": options, "target_url": first, **name}
+        return {"options": options, "target_url": request.target_url or next(iter(targets), None)}
     return {
         "options": options,
         "target_host": request.target_host,
@@ -82,16 +87,16 @@ def _request_members(record: RouteRecord) -> dict[str, Any]:
     }
 
 
-def details(record: RouteRecord) -> dict[str, Any]:
+def details(agent_id: AgentId, request: RouteRequest) -> dict[str, Any]:
     """What the audit keeps of a route: where it points and which options it names.
 
     Not their values: a header to set may be a credential.
     """
-    members = _request_members(record)
+    asked = _asked_for(request)
     return {
-        "agent": str(record.agent_id),
-        "target": members.get("target_url") or members.get("target_host"),
-        "options": sorted(members["options"]),
+        "agent": str(agent_id),
+        "target": asked.get("target_url") or asked.get("target_host"),
+        "options": sorted(asked["options"]),
     }
 
 

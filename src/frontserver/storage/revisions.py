@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -52,21 +53,40 @@ class RevisionRepository(Repository[RevisionRow]):
 
     def record(self, change: Change, at: datetime) -> int:
         """Number this change. Gap-free, since there is one writing transaction at a time."""
+        return self.record_all([change], at)[0]
+
+    def record_all(self, changes: Sequence[Change], at: datetime) -> range:
+        """Number these changes, one at least, in their order."""
         latest = self.session.latest_revision
-        number = (self.latest() if latest is None else latest) + 1
-        revision = {
-            "number": number,
-            "at": at,
-            "actor": change.actor,
-            "action": change.action,
-            "subject": change.subject,
-        }
-        self.session.change(_ADD, revision)
-        details = msgspec.json.encode(change.details).decode()
-        audit = {"revision": number, "details": details, "peer": change.peer}
-        self.session.change(_ADD_AUDIT, audit)
-        self.session.latest_revision = number
-        return number
+        first = (self.latest() if latest is None else latest) + 1
+        numbers = range(first, first + len(changes))
+        numbered = list(zip(numbers, changes, strict=True))
+        self.session.change(
+            _ADD,
+            *(
+                {
+                    "number": number,
+                    "at": at,
+                    "actor": change.actor,
+                    "action": change.action,
+                    "subject": change.subject,
+                }
+                for number, change in numbered
+            ),
+        )
+        self.session.change(
+            _ADD_AUDIT,
+            *(
+                {
+                    "revision": number,
+                    "details": msgspec.json.encode(change.details).decode(),
+                    "peer": change.peer,
+                }
+                for number, change in numbered
+            ),
+        )
+        self.session.latest_revision = numbers[-1]
+        return numbers
 
     def since(self, number: int, *, limit: int = 100) -> list[AuditEntry]:
         """What was recorded after a revision, oldest first, at most `limit`."""

@@ -117,11 +117,11 @@ _OWNER = Statement(
     )
     .limit(1)
 )
-_REQUESTS = Statement(
-    select(_routes.c.name, _routes.c.request)
-    .where(_of_this_agent, _routes.c.kind == bindparam("kind"))
-    .order_by(_routes.c.revision.desc())
+_requests = select(_routes.c.name, _routes.c.request).where(
+    _of_this_agent, _routes.c.kind == bindparam("kind")
 )
+_REQUESTS = Statement(_requests)
+_SOME_REQUESTS = Statement(_requests.limit(bindparam("limit")))
 _FIRST = _ordered.limit(bindparam("limit"))
 _FOLLOWING = _FIRST.where(
     tuple_(_routes.c.kind, _routes.c.name) > tuple_(bindparam("kind"), bindparam("name"))
@@ -154,9 +154,15 @@ class RouteRepository(Repository[RouteRow]):
         """An agent's routes by kind and name."""
         return [_record(row) for row in self.session.rows(_OF_AGENT, agent_id=agent_id)]
 
-    def requests_of(self, agent_id: AgentId, kind: RouteKind) -> list[tuple[RouteKey, str]]:
-        """An agent's requests of a kind, as they are stored, the newest first."""
-        rows = self.session.rows(_REQUESTS, agent_id=agent_id, kind=kind.value)
+    def requests_of(
+        self, agent_id: AgentId, kind: RouteKind, *, limit: int | None = None
+    ) -> list[tuple[RouteKey, str]]:
+        """An agent's requests of a kind, as they are stored: all, or any `limit` of them."""
+        values = {"agent_id": agent_id, "kind": kind.value}
+        if limit is None:
+            rows = self.session.rows(_REQUESTS, **values)
+        else:
+            rows = self.session.rows(_SOME_REQUESTS, **values, limit=limit)
         return [(RouteKey(kind, name), request) for name, request in rows]
 
     def page(self, after: RouteKey | None, limit: int) -> tuple[list[RouteRecord], int]:
@@ -168,12 +174,14 @@ class RouteRepository(Repository[RouteRow]):
             rows = self.session.run(_FOLLOWING, {"limit": limit, **_key_values(after)})
         return [_record(row) for row in rows], total
 
-    def put(self, record: RouteRecord) -> None:
-        """Store a new route, or replace it; its revision must be recorded already."""
-        row = msgspec.structs.asdict(record)
-        key = _key_values(row.pop("key"))
-        self.session.change(_PUT, {**key, **row})
-        self.session.change(_UNBURY, key)
+    def put(self, *records: RouteRecord) -> None:
+        """Store routes, new or in place of others; their revisions must be recorded already."""
+        rows = []
+        for record in records:
+            row = msgspec.structs.asdict(record)
+            rows.append({**_key_values(row.pop("key")), **row})
+        self.session.change(_PUT, *rows)
+        self.session.change(_UNBURY, *(_key_values(record.key) for record in records))
 
     def remove(self, keys: list[RouteKey], revision: int) -> None:
         """Remove routes at a revision; tombstones remain, for `RouteStore.changes_since`."""

@@ -98,7 +98,7 @@ def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
         }
 
     assert methods(Client) == methods(AsyncClient)
-    assert len(methods(Client)) == 12
+    assert len(methods(Client)) == 13
 
 
 def test_register_sends_what_the_api_names_and_takes_the_token(
@@ -183,6 +183,52 @@ def test_add_mongodb_returns_the_connection_string(call: Caller, server: FrontSe
     answer = call("add_mongodb", "10.0.0.5", 27018)
     assert (answer.domain, answer.target_port) == (DOMAIN, 27018)
     assert answer.connection_string.startswith("mongodb://")
+
+
+def test_add_routes_sends_them_together(call: Caller, server: FrontServer) -> None:
+    server.script = [server_token(server), outcomes("one", "two")]
+    done = call(
+        "add_routes",
+        iter(
+            [
+                {"subdomain": "one", "targetUrl": "10.0.0.5", "path": None},
+                {"subdomain": "two", "agentId": "another", "options": {"newOption": 1}},
+            ]
+        ),
+        wait=3.5,
+        using={"timeout": 10},
+    )
+    assert [(route.subdomain, route.change, route.status) for route in done] == [
+        ("one", "created", "active"),
+        ("two", "created", "active"),
+    ]
+    assert server.calls[-1] == "POST /api/proxy/routes"
+    assert list(server.bodies())[-1] == {
+        "routes": [
+            {"agentId": AGENT, "subdomain": "one", "targetUrl": "10.0.0.5"},
+            {"agentId": "another", "subdomain": "two", "options": {"newOption": 1}},
+        ]
+    }
+    assert server.requests[-1].headers["prefer"] == "wait=3"
+    assert server.requests[-1].extensions["timeout"]["read"] == 13
+
+
+def test_long_lists_of_routes_are_several_requests(call: Caller, server: FrontServer) -> None:
+    names = [f"r{number}" for number in range(1001)]
+    server.script = [server_token(server), outcomes(*names[:1000]), outcomes(names[1000])]
+    done = call("add_routes", [{"subdomain": name} for name in names])
+    assert [route.subdomain for route in done] == names
+    assert [len(body["routes"]) for body in list(server.bodies())[1:]] == [1000, 1]
+
+    server.script = [server_token(server), outcomes("a"), outcomes("b")]
+    call("add_routes", [{"subdomain": "a" * 130_000}, {"subdomain": "b" * 130_000}])
+    assert [len(body["routes"]) for body in list(server.bodies())[-2:]] == [1, 1]
+    assert all(len(request.content) < 256 * 1024 for request in server.requests)
+
+
+def test_no_routes_are_no_request(call: Caller, server: FrontServer) -> None:
+    assert call("add_routes", []) == []
+    assert server.calls == []
 
 
 def test_wait_is_asked_of_the_server_within_bounds_and_allowed_for(
@@ -538,3 +584,21 @@ async def test_the_apis_own_tls_is_verified_against_the_ca_file(tmp_path: Path) 
         async with AsyncClient(url, AGENT, key=KEY) as wary:
             with pytest.raises(UnreachableError, match=r"isn't trusted.*ca_file"):
                 await wary.routes()
+
+
+def outcomes(*names: str) -> httpx.Response:
+    """What the server says of routes that are published together."""
+    routes = [
+        {
+            "type": "http",
+            "agentId": AGENT,
+            "domain": f"{name}.apps.example.com",
+            "subdomain": name,
+            "change": "created",
+            "status": "active",
+        }
+        for name in names
+    ]
+    counts = {"active": len(names), "pending": 0, "failed": 0}
+    body = {"success": True, "message": "done", "counts": counts, "routes": routes}
+    return httpx.Response(200, json=body)

@@ -38,6 +38,7 @@ class RealWorld(Calls):
         routes: RouteService,
         certificates: CertificateService,
         publisher: FakePublisher,
+        most_at_once: int,
     ) -> None:
         self.database = database
         self.agents = agents
@@ -49,6 +50,7 @@ class RealWorld(Calls):
             publisher=publisher,
             storage_check=self._check_storage,
             version="1.2.3",
+            most_at_once=most_at_once,
         )
 
     async def _check_storage(self) -> None:
@@ -73,7 +75,11 @@ class RealWorld(Calls):
 
 @asynccontextmanager
 async def real_world(
-    directory: Path, *, enrolment: Enrolment = "invite", burst: int = 10
+    directory: Path,
+    *,
+    enrolment: Enrolment = "invite",
+    burst: int = 10,
+    most_at_once: int = 10_000,
 ) -> AsyncIterator[RealWorld]:
     """`burst` is how many wrong keys a peer may try before it must wait."""
     database = open_database(f"sqlite:///{directory / 'state.sqlite3'}")
@@ -87,7 +93,9 @@ async def real_world(
         )
         signing = await load_signing_keys(database, master_key, now=utc_now(), ttl=TTL)
         publisher = FakePublisher()
-        routes = RouteService(database, publisher, tls_available=True, **names)
+        routes = RouteService(
+            database, publisher, tls_available=True, most_at_once=most_at_once, **names
+        )
         certificates = CertificateService(
             database, master_key, anchor, installation="test", key_type="ec", **names
         )
@@ -102,7 +110,7 @@ async def real_world(
             operator=OperatorCredential(OPERATOR_TOKEN),
             enrolment=enrolment,
         )
-        yield RealWorld(database, agents, routes, certificates, publisher)
+        yield RealWorld(database, agents, routes, certificates, publisher, most_at_once)
     finally:
         hasher.close()
         await database.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -223,9 +223,11 @@ REQUESTS = [HTTP, MONGODB, LEGACY, REGISTER, AUTHENTICATE, ROTATE, SIGN, REMOVE]
 
 
 @st.composite
-def hostile_requests(draw: st.DrawFn) -> tuple[str, str, bytes]:
+def hostile_requests(
+    draw: st.DrawFn, requests: Sequence[tuple[str, dict[str, Any], list[Field]]] = REQUESTS
+) -> tuple[str, str, bytes]:
     """Method, path and body of a request that is valid but for one field."""
-    path, body, fields = draw(st.sampled_from(REQUESTS))
+    path, body, fields = draw(st.sampled_from(requests))
     steps, kinds, free = draw(st.sampled_from(fields))
     wrong = [value for kind, values in WRONG.items() if kind not in kinds for value in values]
     choices = [CONTROL, LONG, st.sampled_from(wrong)]
@@ -312,6 +314,24 @@ async def test_hostile_values_are_refused_by_the_real_services(
     assert_refused(await send(enrolled.world, request, enrolled.token))
 
     # Nothing of it is stored.
+    assert await enrolled.world.revision() == enrolled.revision
+
+
+@STRICT
+@given(request=hostile_requests([HTTP, MONGODB]))
+async def test_a_hostile_value_is_refused_in_a_batch_too(
+    enrolled: _Enrolled, request: tuple[str, str, bytes]
+) -> None:
+    """The same routes as alone, and none beside them is stored."""
+    _, path, body = request
+    good = {"agentId": "server-id", "subdomain": "good", "targetUrl": "http://203.0.113.7"}
+    hostile = {**msgspec.json.decode(body), "type": path.rpartition("/")[2]}
+    batch = msgspec.json.encode({"routes": [good, hostile]})
+
+    answer = await send(enrolled.world, ("POST", "/api/proxy/routes", batch), enrolled.token)
+
+    assert_refused(answer)
+    assert all(error["field"].startswith("routes[1]") for error in answer.json()["errors"])
     assert await enrolled.world.revision() == enrolled.revision
 
 

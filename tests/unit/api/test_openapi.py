@@ -44,6 +44,7 @@ ENDPOINTS = {
     ("post", "/api/proxy/mongodb"): PUBLISH,
     ("post", "/api/mongodb/register"): PUBLISH,
     ("get", "/api/proxy/agents/{agentId}"): READ,
+    ("post", "/api/proxy/routes"): PUBLISH - {"201"},
     ("get", "/api/proxy/routes"): READ - {"404"},
     ("get", "/api/proxy/routes/{type}/{name}"): READ - {"422"},
     ("delete", "/api/proxy"): WRITE | {"200", "202", "404"},

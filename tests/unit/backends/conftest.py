@@ -1,4 +1,4 @@
-"""Backends to hold against one contract: dictionaries, and files with a real HAProxy."""
+"""Backends to hold against one contract: dictionaries; on HAProxy, files and the Data Plane API."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from frontserver.backends.dataplane.backend import DataPlaneBackend
+from frontserver.backends.dataplane.ledger import Ledger
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.file.generations import Generations
 from frontserver.backends.memory import MemoryBackend
 from frontserver.backends.port import Backend
+from frontserver.dataplane.client import DataPlaneClient
 from frontserver.haproxy import binary
 from frontserver.haproxy.canary import Canary, Verdicts
 from frontserver.haproxy.check import check
@@ -30,6 +33,7 @@ from frontserver.model.targets import HostPort
 from frontserver.planning.compiled import Frontends
 from frontserver.rendering.render import Renderer
 from frontserver.rendering.templates import Templates
+from harness.dataplane import DataPlane, find_dataplane
 
 # Shared by all tests, since the same profiles need no trial each time.
 _VERDICTS = Path(tempfile.mkdtemp(prefix="fs-verdicts-"))
@@ -66,6 +70,8 @@ class Site:
         )
         self.generations = Generations(directory / "haproxy")
         self.templates: Path | None = None
+        # The files of each check, none where it was of all.
+        self.checked: list[tuple[str, ...]] = []
         self.verdicts = Verdicts(_VERDICTS / program.parent.name)
 
     @property
@@ -76,21 +82,26 @@ class Site:
     def mongo_port(self) -> int:
         return self.frontends.mongo_binds[0].port
 
-    def process(self) -> EmbeddedHaproxy:
+    def process(self, *, binds: Sequence[HostPort] | None = None) -> EmbeddedHaproxy:
+        """Its HAProxy; `binds` are those that must be free, by default all of HTTP."""
+        guarded = self.frontends.http_binds if binds is None else binds
         return EmbeddedHaproxy(
             binary=self.program,
             config_path=self.directory / "haproxy" / "current",
             master_socket=self.master_socket,
             runtime_socket=self.runtime_socket,
             run_dir=self.directory,
-            binds=[(bind.host, bind.port) for bind in self.frontends.http_binds],
+            binds=[(bind.host, bind.port) for bind in guarded],
         )
 
-    def backend(self, process: HaproxyProcess | None = None) -> FileBackend:
+    def backend(
+        self, process: HaproxyProcess | None = None, *, first_bind: HostPort | None = None
+    ) -> FileBackend:
         """Over the site's own HAProxy, or another `process`."""
 
-        async def judge(path: Path) -> None:
-            await check(self.program, path)
+        async def judge(path: Path, files: Sequence[str]) -> None:
+            self.checked.append(tuple(files))
+            await check(self.program, path, files)
 
         return FileBackend(
             renderer=Renderer(Templates(self.templates)),
@@ -101,6 +112,7 @@ class Site:
             check=judge,
             canary=Canary(self.program, self.verdicts),
             prober=Prober(self.program, self.verdicts),
+            first_bind=first_bind,
         )
 
 
@@ -126,15 +138,38 @@ async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@pytest.fixture(params=["memory", "file"])
+def dataplane_backend(dataplane: DataPlane) -> DataPlaneBackend:
+    """A backend over a Data Plane API that runs; what it must remember is kept beside that."""
+    return DataPlaneBackend(
+        client=DataPlaneClient(dataplane.url, user=dataplane.user, password=dataplane.password),
+        renderer=Renderer(Templates()),
+        ledger=Ledger(dataplane.directory / "ledger.json"),
+    )
+
+
+@pytest.fixture
+def dataplane(site: Site) -> Iterator[DataPlane]:
+    """HAProxy and a Data Plane API: the program that DATAPLANEAPI_BIN names, or the double."""
+    with DataPlane(site.directory, program=find_dataplane(), haproxy=site.program) as made:
+        yield made
+        made.haproxy.stop()
+
+
+@pytest.fixture(params=["memory", "file", "dataplane"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-async def backend(kind: str, site: Site) -> AsyncIterator[Backend]:
+async def backend(kind: str, site: Site, request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
     """Each implementation of the port, not started yet."""
-    made: Backend = MemoryBackend() if kind == "memory" else site.backend()
+    made: Backend
+    if kind == "memory":
+        made = MemoryBackend()
+    elif kind == "file":
+        made = site.backend()
+    else:
+        made = dataplane_backend(request.getfixturevalue("dataplane"))
     yield made
     await made.close()
 

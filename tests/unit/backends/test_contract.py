@@ -1,8 +1,13 @@
-"""What every backend does alike; the reconciler relies on nothing else."""
+"""What every backend does alike; the reconciler relies on nothing else.
+
+What a backend says that it can't do at run time (`limits`) is done by a reload; what it holds as a
+whole (`growing`: backends made at run time) has tests beside that backend.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
@@ -11,7 +16,7 @@ from hypothesis import given, settings
 
 from frontserver.backends.memory import MemoryBackend
 from frontserver.backends.port import Backend, State
-from frontserver.model.names import DomainName, PathPrefix
+from frontserver.model.names import DomainName, PathPrefix, Subdomain
 from frontserver.model.routes import (
     CookieName,
     HeaderEdits,
@@ -33,7 +38,8 @@ from frontserver.planning.compiled import (
     Server,
 )
 from frontserver.planning.diff import diff
-from frontserver.planning.layout import Layout
+from frontserver.planning.layout import HANDFUL, Layout
+from frontserver.planning.limits import RuntimeLimits
 from frontserver.planning.plan import Plan, ReloadReason, lay_out, plan
 from frontserver.planning.running import Running, adopt, materialise
 from tests.unit.planning.routes import POLICY, ROUTE_SETS, compiled, http, mongo
@@ -70,10 +76,13 @@ class Driver:
 
     async def start(self) -> None:
         await self.backend.start(self.state)
+        if (await self.backend.observe()).frontends is None:
+            # Somebody else started HAProxy, with another configuration.
+            await self.backend.reload(self.state, (ReloadReason.FRONTENDS,))
 
     async def to(self, *routes: Route) -> Plan:
         target = CompiledConfig(self.state.config.frontends).with_routes(compiled(*routes))
-        planned = plan(diff(self.state.config, target), self.state.layout)
+        planned = self.plan(target)
         assert await self.backend.apply(planned.steps) == {}
         reached = self.state.config.with_routes({step.key: step.new for step in planned.steps})
         self.state = State(reached, planned.layout)
@@ -85,6 +94,20 @@ class Driver:
             differing = [change.key for change in planned.deferred]
             await self.backend.reload(self.state, planned.reasons, changed=differing)
         return planned
+
+    def plan(self, target: CompiledConfig) -> Plan:
+        changes = diff(self.state.config, target)
+        return plan(changes, self.state.layout, limits=self.backend.limits)
+
+    def reasons(self, *, limited: bool) -> tuple[ReloadReason, ...]:
+        """Why a change is to be reloaded that needs none but where the backend is limited so."""
+        return (ReloadReason.RUNTIME_LIMITS,) if limited else ()
+
+    async def soon(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        """Wait until that is so; the backend does it by itself."""
+        async with asyncio.timeout(10):
+            while not await condition():
+                await asyncio.sleep(0.05)
 
     async def seen(self) -> Running:
         return await self.backend.observe()
@@ -139,7 +162,8 @@ async def test_values_with_hard_characters_survive_changes(driver: Driver) -> No
     await driver.to(rich())
     for value in ("x", "a \\; b", "%[src] \"q\" 'r'", "-", "#no comment", "\\"):
         planned = await driver.to(rich(value=value))
-        assert planned.reasons == ()
+        unsayable = any(text in value for text in driver.backend.limits.unsayable)
+        assert planned.reasons == driver.reasons(limited=unsayable)
         await driver.assert_in_step()
 
 
@@ -195,12 +219,18 @@ async def test_a_weight_that_somebody_changed_by_hand_is_corrected(driver: Drive
     route = driver.state.config.routes[http().key]
     by_hand = msgspec.structs.replace(route.servers[0], weight=3)
 
+    async def is_set() -> bool:
+        return (await driver.seen()).servers[slot][by_hand.name].weight == by_hand.weight
+
     await driver.backend.perform([SetServer(slot, by_hand)])
+    # A weight may have to wait for the next write.
+    await driver.soon(is_set)
     found = adopt(driver.state.config, await driver.seen(), driver.state.layout)
     mending = plan(diff(found.config, driver.state.config), found.layout)
 
     assert mending.steps
     assert await driver.backend.apply(mending.steps) == {}
+    await driver.backend.persist(driver.state, mending.steps)
     await driver.assert_in_step()
 
 
@@ -256,7 +286,7 @@ async def test_a_step_that_is_refused_leaves_everything_as_it_was(
             "no" if isinstance(thing, PutServer) and thing.server.address[0] == "n" else None
         )
     target = driver.state.config.with_routes({broken.key: broken})
-    planned = plan(diff(driver.state.config, target), driver.state.layout)
+    planned = driver.plan(target)
 
     failed = await driver.backend.apply(planned.steps)
 
@@ -275,7 +305,7 @@ async def test_a_weight_is_put_back_when_a_step_is_refused(driver: Driver) -> No
     if isinstance(driver.backend, MemoryBackend):
         driver.backend.refuses = lambda thing: "no" if isinstance(thing, PutEntry) else None
     target = driver.state.config.with_routes({broken.key: broken})
-    planned = plan(diff(driver.state.config, target), driver.state.layout)
+    planned = driver.plan(target)
     assert any(isinstance(action, SetServer) for action in planned.steps[0].actions)
 
     assert list(await driver.backend.apply(planned.steps)) == [broken.key]
@@ -283,14 +313,57 @@ async def test_a_weight_is_put_back_when_a_step_is_refused(driver: Driver) -> No
     assert await driver.seen() == before
 
 
-async def test_an_emptied_slot_is_idle_at_once(driver: Driver) -> None:
+async def test_an_emptied_slot_is_idle_soon(driver: Driver) -> None:
     await driver.to(http())
     slot = driver.state.layout.slots[http().key]
     assert await driver.backend.idle([slot]) == frozenset()
 
     await driver.to()
 
-    assert await driver.backend.idle([slot]) == {slot}
+    async def is_idle() -> bool:
+        return await driver.backend.idle([slot]) == {slot}
+
+    await driver.soon(is_idle)
+
+
+LIMITED: list[tuple[Route, Callable[[RuntimeLimits], bool]]] = [
+    (http(sticky=CookieName("SID")), lambda limits: not limits.cookies),
+    (http(check=HealthCheck(interval_ms=700)), lambda limits: not limits.checks),
+    (
+        http("shop", "http://10.0.0.1:3000", "http://10.0.0.2:3000", check=HealthCheck()),
+        lambda limits: not limits.checks,
+    ),
+    (http("shop", "http://10.0.0.2:3000", check=HealthCheck()), lambda _: False),
+    (http("shop", "http://[2001:db8::1]:3000", check=HealthCheck()), lambda _: False),
+    (http("shop", "http://[2001:db8::1]:3000"), lambda _: False),
+]
+
+
+@pytest.mark.parametrize(
+    ("route", "is_limited"),
+    LIMITED,
+    ids=["cookie", "check times", "checked targets", "plain check", "checked IPv6", "IPv6"],
+)
+async def test_only_what_a_backend_names_as_its_limit_needs_a_reload(
+    driver: Driver, route: HttpRoute, is_limited: Callable[[RuntimeLimits], bool]
+) -> None:
+    """The profile is loaded and has room, so the limits are the only reason that there may be."""
+    other = msgspec.structs.replace(route, targets=http("x", "http://10.0.9.9:1").targets)
+    others = [
+        msgspec.structs.replace(
+            other,
+            subdomain=Subdomain(f"other{n}"),
+            domain=DomainName(f"other{n}.apps.example.com"),
+        )
+        for n in range(HANDFUL + 1)
+    ]
+    await driver.to(*others)
+
+    planned = await driver.to(*others, route)
+
+    limited = is_limited(driver.backend.limits)
+    assert planned.reasons == driver.reasons(limited=limited)
+    await driver.assert_in_step()
 
 
 async def test_the_version_is_known(driver: Driver) -> None:

@@ -25,7 +25,7 @@ from frontserver.planning.compiled import HOSTS, MAPS, VALUES, CompiledConfig
 from frontserver.planning.diff import diff
 from frontserver.planning.layout import PoolPolicy
 from frontserver.planning.plan import RouteSteps, lay_out, lay_out_within, plan
-from frontserver.rendering.render import PROFILES, SHARD_SLOTS, shard_name
+from frontserver.rendering.render import FRAME, PROFILES, SHARD_SLOTS, shard_name
 from tests.unit.backends.conftest import Site
 from tests.unit.backends.fileworld import (
     REFILL,
@@ -94,6 +94,44 @@ async def test_what_was_done_while_a_reload_was_prepared_is_part_of_it(
             assert await ask(site.http_port, f"{name}.apps.example.com") == (200, answer)
         assert await ask(site.http_port, "kept.apps.example.com") == (200, "kept")
         assert (await ask(site.http_port, "gone.apps.example.com"))[0] == 404
+
+
+async def test_of_what_is_derived_only_what_is_new_is_checked(site: Site, driver: Driver) -> None:
+    """HAProxy runs the rest, and takes most of the time for it."""
+    await driver.to(shop(1), mongo())
+    sticky = shop(1, "waits", sticky=CookieName("C"))
+    prepared = await Reload(driver).prepare(sticky)
+    profile = compiled(sticky)[sticky.key].profile
+
+    draft = site.generations.path(prepared.token)
+    files = {path.name for path in draft.glob("*.cfg")}
+    differing = {
+        name
+        for name in files
+        if not (current(site) / name).exists()
+        or (current(site) / name).stat().st_ino != (draft / name).stat().st_ino
+    }
+    assert shard_name(profile.id, 0) in differing
+    assert site.checked[-1] == tuple(sorted(differing))
+    assert set(FRAME) < differing < files
+
+
+async def test_a_mistake_in_what_is_new_is_found(site: Site, driver: Driver) -> None:
+    before = current(site)
+    bad = shop(1, "bad", sticky=CookieName("C"))
+    assert isinstance(driver.backend, FileBackend)
+    renderer = driver.backend._renderer
+    real = renderer.profiles
+
+    def profiles(*args: Any) -> str:
+        return real(*args) + "    no-such-word\n"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(renderer, "profiles", profiles)
+        with pytest.raises(ConfigRejectedError, match="no-such-word"):
+            await Reload(driver).prepare(bad)
+    assert current(site) == before
+    await driver.assert_in_step()
 
 
 async def test_what_was_under_way_when_a_reload_was_begun_is_part_of_it(
@@ -227,7 +265,7 @@ async def test_a_refused_candidate_is_told_before_anything_is_loaded(
     had = generations(site)
     site.templates = None
 
-    async def refuse(path: object) -> None:
+    async def refuse(path: object, files: object) -> None:
         raise ConfigRejectedError("no")
 
     backend = driver.backend

@@ -201,7 +201,8 @@ class Bench:
             self.told,
         )
 
-    async def _check(self, path: Path) -> None:
+    async def _check(self, path: Path, files: Sequence[str]) -> None:
+        del files
         self.checked.append(path)
 
     def write(self, *routes: HttpRoute, frontends: Frontends | None = None) -> tuple[Path, State]:
@@ -358,7 +359,7 @@ async def test_the_trial_and_the_check_go_side_by_side_and_neither_outlives_the_
 ) -> None:
     bench = Bench(site, canary)
 
-    async def refuse(path: Path) -> None:
+    async def refuse(path: Path, files: Sequence[str]) -> None:
         raise ConfigRejectedError(f"no {path.name}")
 
     bench.judge._check = refuse

@@ -421,8 +421,8 @@ async def test_a_profile_that_runs_already_does_not_forbid_every_reload(tmp_path
     runs = generations.write("000001", files, Manifest("f", ((bad, 1),)))
     wanted = generations.write("000002", files, Manifest("f", ((bad, 1), (good, 1))))
 
-    async def fine(path: Path) -> None:
-        del path
+    async def fine(path: Path, files: Sequence[str]) -> None:
+        del path, files
 
     judge = Judge(generations, fine, Strict(bad))
     pools = Map({p.id: Pool(p, 1) for p in (bad, good)})

@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from frontserver.backends.dataplane.backend import DataPlaneBackend
+from frontserver.backends.dataplane.shared import one_file
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.memory import MemoryBackend
+from frontserver.composition import backends
 from frontserver.composition.backends import make_backend
 from frontserver.composition.haproxy import haproxy_process, own_program
 from frontserver.rendering.render import Renderer
@@ -41,3 +43,43 @@ async def test_the_backend_that_is_set_is_made(
 
 def test_somebody_elses_haproxy_is_no_program_of_ours(settings: Settings) -> None:
     assert own_program(settings) is None
+
+
+def test_all_that_is_set_of_the_data_plane_api_reaches_its_client(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, object] = {}
+
+    def client(url: str, **options: object) -> None:
+        given.update(options, url=url)
+
+    monkeypatch.setattr(backends, "DataPlaneClient", client)
+    monkeypatch.setattr(backends, "DataPlaneBackend", lambda **options: given.update(options))
+    chosen = msgspec.structs.replace(
+        settings,
+        dataplane_url="https://proxy:5555",
+        dataplane_user="me",
+        dataplane_password="secret",
+        dataplane_ca=Path("/ca.pem"),
+        dataplane_certificate=Path("/me.pem"),
+        dataplane_key=Path("/me.key"),
+        dataplane_file="shared",
+    )
+
+    backends.dataplane_backend(chosen, Renderer(Templates()))
+
+    assert given["url"] == "https://proxy:5555"
+    assert (given["user"], given["password"]) == ("me", "secret")
+    assert given["ca"] == Path("/ca.pem")
+    assert (given["certificate"], given["key"]) == (Path("/me.pem"), Path("/me.key"))
+    assert given["compose"] is one_file
+
+
+def test_a_file_of_our_own_is_all_ours(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+    monkeypatch.setattr(backends, "DataPlaneClient", lambda *_, **__: None)
+    monkeypatch.setattr(backends, "DataPlaneBackend", lambda **options: given.update(options))
+
+    backends.dataplane_backend(settings, Renderer(Templates()))
+
+    assert given["compose"] is None

@@ -5,7 +5,12 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from frontserver.dataplane.errors import BusyError, UnsayableError
+from frontserver.dataplane.errors import (
+    BusyError,
+    OutcomeUnknownError,
+    ReloadFailedError,
+    UnsayableError,
+)
 from frontserver.dataplane.storage import StoredFile
 from tests.unit.dataplane.answering import Api, Said, refused
 
@@ -184,3 +189,33 @@ async def test_a_name_that_the_api_would_change_is_not_sent(name: str) -> None:
     with pytest.raises(UnsayableError):
         await api.client().storage.create_map(name, "a b\n")
     assert api.requests == []
+
+
+async def test_a_map_is_loaded_with_the_whole_configuration() -> None:
+    api = Api()
+    api.says(f"PUT {MAPS}/hosts.map?force_reload=true", (204, ""))
+
+    await api.client().storage.load_map("hosts.map", "")
+
+    (request,) = api.requests
+    assert request.content == b"\n"
+
+
+async def test_a_map_whose_reload_failed_is_told_with_haproxys_words() -> None:
+    api = Api()
+    failed = "Reload failed: failed to reload configuration, [ALERT]    (7) : cannot bind :80"
+    api.says(f"PUT {MAPS}/hosts.map?force_reload=true", refused(400, failed))
+
+    with pytest.raises(ReloadFailedError, match="cannot bind :80"):
+        await api.client().storage.load_map("hosts.map", "a b\n")
+
+
+async def test_a_reload_of_which_nothing_was_heard_is_not_repeated() -> None:
+    api = Api()
+    lost = httpx.ReadError("connection reset")
+    api.says(f"PUT {MAPS}/hosts.map?force_reload=true", lost)
+
+    with pytest.raises(OutcomeUnknownError):
+        await api.client().storage.load_map("hosts.map", "a b\n")
+
+    assert len(api.requests) == 1

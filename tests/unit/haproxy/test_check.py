@@ -50,6 +50,17 @@ async def test_a_check_that_says_nothing_is_a_rejection_all_the_same(place: Path
         await check(script(place, "exit 3"), place)
 
 
+@pytest.mark.parametrize(
+    ("files", "said"), [((), "-c -f DIR"), (("a", "b"), "-c -f DIR/a -f DIR/b")]
+)
+async def test_a_check_is_of_all_or_of_some_files(
+    place: Path, files: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(ConfigRejectedError) as caught:
+        await check(script(place, 'echo "[ALERT] (1) : $*"; exit 1'), place, files)
+    assert caught.value.reason == said.replace("DIR", str(place))
+
+
 async def test_a_check_that_never_ends_is_killed(place: Path) -> None:
     with pytest.raises(ProxyError, match="more than"):
         await check(script(place, "exec sleep 600"), place, timeout=0.1)

@@ -37,8 +37,8 @@ from frontserver.planning.compiled import (
     Server,
 )
 from frontserver.planning.diff import Changes, RouteChange, diff
-from frontserver.planning.layout import Layout, Pool
-from frontserver.planning.plan import Plan, ReloadReason, lay_out, plan
+from frontserver.planning.layout import Layout, Pool, PoolPolicy
+from frontserver.planning.plan import MOST_GROWTH, Plan, ReloadReason, lay_out, plan
 from tests.unit.planning.routes import FRONTENDS, POLICY, SCARCE, compiled, config, http, mongo
 
 HOSTS, PATHS, SNI = "maps/hosts.map", "maps/paths.map", "maps/sni.map"
@@ -306,3 +306,30 @@ def test_a_check_brings_its_path_and_host_as_values() -> None:
         PutEntry(VALUES, slot + "/check-host", SHOP),
         PutEntry(VALUES, slot + "/check-path", "/healthz"),
     )
+
+
+@pytest.mark.parametrize("reloads", [False, True])
+def test_a_pool_that_lacks_many_slots_is_loaded_instead_of_grown(reloads: bool) -> None:
+    """Each backend that is made at run time takes a moment; so many take longer than a reload."""
+    layout = Layout().reloaded({}, PoolPolicy((HTTP_PROFILE,), spare=2))
+    lacking = MOST_GROWTH + reloads
+    changes = diff(config(), config(*(http(f"r{n}") for n in range(2 + lacking))))
+
+    planned = plan(changes, layout, frozenset({HTTP_PROFILE.id}))
+
+    expected = (2, lacking) if reloads else (2 + lacking, 0)
+    assert (len(planned.steps), len(planned.deferred)) == expected
+    assert planned.reasons == ((ReloadReason.POOL_EMPTY,) if reloads else ())
+
+
+def test_routes_that_keep_their_slots_lack_none() -> None:
+    names = [f"r{n}" for n in range(MOST_GROWTH + 1)]
+    before = config(*map(http, names))
+    layout = Layout().reloaded({}, PoolPolicy((HTTP_PROFILE,), spare=len(names)))
+    layout = plan(diff(config(), before), layout).layout
+    after = config(*(http(name, "http://10.0.0.2:3000") for name in (*names, "new")))
+
+    planned = plan(diff(before, after), layout, frozenset({HTTP_PROFILE.id}))
+
+    assert len(planned.steps) == len(names) + 1
+    assert planned.reasons == ()

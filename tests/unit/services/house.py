@@ -64,6 +64,7 @@ class House:
         enrolment: Enrolment = "open",
         most_routes: int = 1000,
         most_profiles: int = 20,
+        most_at_once: int = 10_000,
         tls_available: bool = True,
         policy: TargetPolicy | None = None,
         authority: CertificateAuthority = AUTHORITY,
@@ -88,6 +89,7 @@ class House:
             profiles=frozenset({"gold", "internal"}),
             most_routes=most_routes,
             most_profiles=most_profiles,
+            most_at_once=most_at_once,
             clock=self.clock,
         )
         self.certificates = CertificateService(

@@ -15,20 +15,19 @@ from frontserver.backends.dataplane.ledger import Ledger
 from frontserver.backends.dataplane.observer import Observer
 from frontserver.backends.dataplane.performer import Performer
 from frontserver.backends.dataplane.places import DataPlaneDialect
+from frontserver.backends.dataplane.transactions import DeadTransactions
 from frontserver.backends.dataplane.writer import Writer
 from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import Leftovers, Look, Prepared, State
 from frontserver.dataplane.client import DataPlaneClient
-from frontserver.dataplane.errors import DataPlaneError
 from frontserver.errors import (
-    ConfigRejectedError,
     FrontServerError,
     ProxyError,
     ProxyUnavailableError,
 )
 from frontserver.model.measurements import Measurements, Unmeasured
 from frontserver.model.routes import RouteKey
-from frontserver.planning.actions import Action, SetServer
+from frontserver.planning.actions import Action
 from frontserver.planning.limits import RuntimeLimits
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running
@@ -72,12 +71,16 @@ class DataPlaneBackend:
         self._performer = Performer(client, self._book)
         self._observer = Observer(client, ledger, self._book)
         self._writer = Writer(client, Document(renderer), self._files, self._book, compose=compose)
-        self._idleness = Idleness(client, self._performer, self._book)
+        self._idleness = Idleness(client, self._performer, self._book, self._writer.held)
         self._listeners: list[Callable[[], None]] = []
         self._behind_since = 0.0
+        self._disk_problem: str | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._switching = False
+        self._shared = compose is not None
+        self._dead = DeadTransactions(client)
+        self._untidy = False
 
     # --- what is known ---
 
@@ -97,6 +100,10 @@ class DataPlaneBackend:
     def disk_behind(self) -> float:
         return time.monotonic() - self._behind_since if self._behind_since else 0.0
 
+    @property
+    def disk_problem(self) -> str | None:
+        return self._disk_problem
+
     async def leftovers(self) -> Leftovers:
         return Leftovers()
 
@@ -110,10 +117,13 @@ class DataPlaneBackend:
             self._watching = asyncio.create_task(self._watch())
         # First: without HAProxy, nothing that the API says of it can be believed.
         await self._client.runtime.info()
+        await self._delete_dead()
         self._files.forget()
         await self._files.prepare()
         await self._files.put_certificates(empty.config)
         self._use_places()
+        # Whatever was away has come back, perhaps with another file under the same version.
+        self._writer.edited()
 
     def _use_places(self) -> None:
         self._performer.places = self._files.places
@@ -124,29 +134,49 @@ class DataPlaneBackend:
         there = True
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
+            before = self._writer.version
             try:
-                pid = (await self._client.runtime.info()).pid
-                changed = self._observer.worker not in (None, pid)
+                info = await self._client.runtime.info()
+                changed = self._observer.worker not in (None, info.pid)
                 back, there = not there, True
+                if before is not None and before == self._writer.version:
+                    self._see_version(info.configuration, before)
+                if self._untidy or self._dead.due:
+                    await self._delete_dead()
             except ProxyError:
                 changed, there, back = there, False, False
             except Exception:
                 logger.exception("HAProxy couldn't be looked at")
                 continue
             if (changed or back) and not self._switching:
-                for listener in self._listeners:
-                    listener()
+                self._changed()
+
+    def _changed(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    def _see_version(self, version: int | None, ours: int) -> None:
+        """Notice that somebody else has changed the file that is ours alone."""
+        if version not in (None, ours) and not self._shared:
+            logger.warning("somebody has changed the front server's file; it is written anew")
+            self._writer.edited()
+            self._flush_soon()
 
     async def observe(self) -> Running:
-        if await self._disagrees():
-            await self._writer.mend()
-        running = await self._observer.observe()
-        if self._observer.label is not None:
-            self._writer.label = self._observer.label
+        async with self._writer.held():
+            await self._compare_versions()
+        if await self._writer.mend():
+            self._idleness.forget_all()
+        # What is seen must be of one moment: a write puts servers in service.
+        async with self._writer.held():
+            running = await self._observer.observe()
+            if self._observer.label is not None:
+                self._writer.label = self._observer.label
+                self._flush_soon()
         return running
 
-    async def _disagrees(self) -> bool:
-        """Whether the API's memory and its file are of different versions.
+    async def _compare_versions(self) -> None:
+        """Look whether the API's memory and its file are of different versions.
 
         So it is after a failed reload: its memory still has what HAProxy refused.
         """
@@ -156,7 +186,6 @@ class DataPlaneBackend:
                 f"the Data Plane API holds version {raw.version}, "
                 f"its file version {raw.version_on_disk}"
             )
-        return self._writer.is_apart
 
     async def look(self, backends: Mapping[str, Sequence[tuple[str, str]]]) -> Look:
         return await self._observer.look(backends)
@@ -165,6 +194,7 @@ class DataPlaneBackend:
 
     async def apply(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
         if await self._writer.mend():
+            self._idleness.forget_all()
             raise ProxyUnavailableError(
                 "HAProxy was given anew what it runs; it is looked at again"
             )
@@ -188,9 +218,12 @@ class DataPlaneBackend:
             if self._observer.label is not None:
                 self._book.expect(state)
                 self._writer.doubt(state, self._observer.label)
+            if self._writer.is_apart:
+                # By now it is known what runs, so that it can be given to HAProxy anew.
+                self._changed()
         else:
             self._writer.follow(state)
-        if steps and any(_sets_weight(step) for step in steps):
+        if steps and self._book.weights:
             # A weight is set by a write, and counts from then.
             await self._writer.flush()
         self._flush_soon()
@@ -212,12 +245,23 @@ class DataPlaneBackend:
                 if delay != _FLUSH_RETRY:
                     known = isinstance(error, FrontServerError)
                     logger.error("%s; it is tried again until it works", error, exc_info=not known)
+                self._disk_problem = str(error)
                 delay = _FLUSH_RETRY
                 self._behind_since = since
             else:
+                # Failed writes have left something behind.
+                self._untidy = self._untidy or self._disk_problem is not None
+                self._disk_problem = None
                 delay = _FLUSH_DELAY
                 self._measurements.flushed(time.monotonic() - since, written)
         self._behind_since = 0.0
+        self._disk_problem = None
+
+    async def _delete_dead(self) -> None:
+        """Whatever failed writes left behind may go."""
+        async with self._writer.held():
+            await self._dead.delete()
+        self._untidy = False
 
     # --- reloads ---
 
@@ -243,17 +287,24 @@ class DataPlaneBackend:
     ) -> None:
         if prepared is None:
             await self.check(state, changed)
-        label = await asyncio.to_thread(self._ledger.add, Manifest.of(state))
+        label = await asyncio.to_thread(
+            self._ledger.add,
+            Manifest.of(state),
+            running=self._writer.label,
+            seen=self._observer.labels,
+        )
         self._switching = True
         try:
             async with self._writer.held():
                 await self._writer.load(state, label)
             await self._observer.runs(label)
-        except DataPlaneError as error:
-            raise ConfigRejectedError(error.message) from error
         finally:
             self._switching = False
-        self._behind_since = 0.0
+            self._idleness.forget_all()
+            if self._writer.is_apart:
+                self._changed()
+            self._flush_soon()
+        self._behind_since, self._disk_problem = 0.0, None
         logger.info("HAProxy runs configuration %s (%s)", label, ", ".join(reasons))
 
     async def close(self) -> None:
@@ -267,7 +318,3 @@ class DataPlaneBackend:
         except FrontServerError as error:
             logger.error("%s; HAProxy goes on, but its files are behind", error)
         await self._client.close()
-
-
-def _sets_weight(step: RouteSteps) -> bool:
-    return any(isinstance(action, SetServer) and action.server.weight for action in step.actions)

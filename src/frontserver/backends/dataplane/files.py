@@ -1,16 +1,26 @@
-"""Our files in the Data Plane API's storage: written whole, and only if they differ."""
+"""Our files in the Data Plane API's storage: written whole, and only if they differ.
+
+The order of writes sees to it that what HAProxy would load at any moment leads nobody to somebody
+else's servers: entries that are no more go before the configuration is another, those that are new
+come after it, and what they rely on comes before them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from frontserver.backends.dataplane.places import Places, directory_of, file_name, is_certificate
 from frontserver.dataplane.client import DataPlaneClient
+from frontserver.dataplane.errors import AbsentError
 from frontserver.planning.compiled import MAPS, ROUTING, SYSTEM_CA, CompiledConfig
 from frontserver.rendering.render import map_line
+
+Maps = Mapping[str, Mapping[str, str]]
+
+_VALUES_FIRST = (*(name for name in MAPS if name not in ROUTING), *ROUTING)
 
 
 class Files:
@@ -61,34 +71,60 @@ class Files:
             self.places = msgspec.structs.replace(self.places, general=directory)
         self._written[name] = pem
 
-    async def put_maps(self, maps: Mapping[str, Mapping[str, str]]) -> int:
+    async def put_maps(self, maps: Maps) -> int:
         """Store all maps as they are; returns the bytes written."""
-        return sum([await self._put_map(name, maps[name]) for name in MAPS])
+        return sum([await self._write(name, await _text(maps[name])) for name in _VALUES_FIRST])
 
-    async def drop_entries(self, maps: Mapping[str, Mapping[str, str]]) -> None:
-        """Take out of the stored routing maps whatever isn't in these any more.
+    async def load_maps(self, maps: Maps) -> None:
+        """Likewise; and HAProxy has loaded them, with everything else, when this returns.
 
-        To be done before slots are given to others: between the two a cold start finds less.
+        Raises `ReloadFailedError` and `OutcomeUnknownError`.
+        """
+        *others, last = _VALUES_FIRST
+        for name in others:
+            await self._write(name, await _text(maps[name]))
+        text = await _text(maps[last])
+        self._written.pop(last, None)
+        await self._storage.load_map(file_name(last), text)
+        self._written[last] = text
+
+    async def drop_entries(self, *maps: Maps) -> None:
+        """Take out of the stored routing maps whatever isn't in all of these.
+
+        Between this and what is written next a cold start finds less, and nothing wrong.
         """
         for name in ROUTING:
-            before = self._written.get(name)
-            if before is None:
-                await self._put_map(name, maps[name])
-                continue
-            lines = {map_line(key, value) for key, value in maps[name].items()}
-            kept = [line for line in before.splitlines(keepends=True) if line in lines]
-            await self._write(name, "".join(kept))
+            stored = await self._stored(name)
+            alike = [dict(some[name]) for some in maps]
+            await self._write(name, await asyncio.to_thread(_common, stored, alike))
 
-    async def _put_map(self, name: str, content: Mapping[str, str]) -> int:
-        lines = await asyncio.to_thread(_lines, dict(content))
-        return await self._write(name, lines)
+    async def _stored(self, name: str) -> str:
+        known = self._written.get(name)
+        if known is None:
+            try:
+                known = await self._storage.map_text(file_name(name))
+            except AbsentError:
+                known = ""
+        return known
 
     async def _write(self, name: str, text: str) -> int:
         if self._written.get(name) == text:
             return 0
+        # Until it is known to be done, it may hold either.
+        self._written.pop(name, None)
         await self._storage.replace_map(file_name(name), text)
         self._written[name] = text
         return len(text)
+
+
+async def _text(content: Mapping[str, str]) -> str:
+    return await asyncio.to_thread(_lines, dict(content))
+
+
+def _common(stored: str, maps: Sequence[Mapping[str, str]]) -> str:
+    """The lines of a stored map that are in all of these too."""
+    kept = set.intersection(*({map_line(*pair) for pair in some.items()} for some in maps))
+    return "".join(line for line in stored.splitlines(keepends=True) if line in kept)
 
 
 def _lines(content: Mapping[str, str]) -> str:

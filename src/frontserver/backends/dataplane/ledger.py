@@ -48,15 +48,17 @@ class Ledger:
         """Those that are known, the newest first."""
         return tuple(reversed(self._read()))
 
-    def add(self, manifest: Manifest, seen: Iterable[str] = ()) -> str:
+    def add(self, manifest: Manifest, *, running: str | None, seen: Iterable[str] = ()) -> str:
         """Remember a configuration before HAProxy is given it; returns its label.
 
-        `seen` are labels met elsewhere, which a new one must not repeat.
+        What is `running` stays known, however many others HAProxy refuses. `seen` are labels met
+        elsewhere, which a new one must not repeat.
         """
         known = self._read()
         numbers = [int(label.partition("-")[0]) for label in (*known, *seen)]
         label = manifest.label(f"{max(numbers, default=0) + 1:06d}")
-        self._write(dict([*known.items(), (label, manifest)][-_KEPT:]))
+        kept = {*list(known)[1 - _KEPT :], running}
+        self._write({**{k: m for k, m in known.items() if k in kept}, label: manifest})
         return label
 
     def _read(self) -> dict[str, Manifest]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from frontserver.backends.dataplane.book import Book
 from frontserver.backends.dataplane.ledger import Ledger, labels_in, marker
@@ -15,7 +15,7 @@ from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import Look
 from frontserver.dataplane.client import DataPlaneClient
 from frontserver.dataplane.errors import AbsentError
-from frontserver.dataplane.runtime import RuntimeServer
+from frontserver.dataplane.runtime import RuntimeServer, ServerStats
 from frontserver.errors import ProxyError
 from frontserver.planning.compiled import MAPS, VALUES, Profile
 from frontserver.planning.layout import backend_name, slot_of
@@ -33,7 +33,7 @@ class Observer:
     """Asks what runs, all of it or a part.
 
     `version` and `worker` (its pid) are those that were seen last; `label` is the configuration
-    that it runs, `None` if it isn't one of ours.
+    that it runs, `None` if it isn't one of ours; `labels` are those that its file bore.
     """
 
     def __init__(self, client: DataPlaneClient, ledger: Ledger, book: Book) -> None:
@@ -45,6 +45,8 @@ class Observer:
         self._ledger = ledger
         self._book = book
         self._profiles: dict[str, Profile] = {}
+        # The markers of the file, as far as they were looked at.
+        self.labels: tuple[str, ...] = ()
 
     async def observe(self) -> Running:
         """Everything that HAProxy runs. Raises `ProxyUnavailableError`."""
@@ -59,8 +61,9 @@ class Observer:
         self._profiles = {profile.id: profile for profile, _ in manifest.pools}
         lines = {name: await self._entries(name) for name in MAPS}
         maps = {name: dict(reversed(some)) for name, some in lines.items()}
-        servers, prepared = await self._servers(manifest, forget_leaving=not same)
-        self._book.found(maps, prepared, worker=same)
+        rows = await self._runtime.stats()
+        servers, prepared, doubled = self._servers(rows, manifest, same_worker=same)
+        self._book.found(maps, prepared, doubled=doubled, worker=same)
         return Running(
             frontends=manifest.frontends,
             pools=dict(manifest.pools),
@@ -88,7 +91,8 @@ class Observer:
 
     async def _running_label(self) -> str | None:
         raw = await self._client.configuration.raw()
-        candidates = dict.fromkeys([*labels_in(raw.text), *self._ledger.labels()])
+        self.labels = labels_in(raw.text)
+        candidates = dict.fromkeys([*self.labels, *self._ledger.labels()])
         for label in candidates:
             try:
                 await self._runtime.servers(marker(label))
@@ -110,9 +114,10 @@ class Observer:
         lines = (line.partition(" ") for line in text.splitlines() if line[:1] not in {"", "#"})
         return {key: value for key, _, value in lines}
 
-    async def _servers(
-        self, manifest: Manifest, *, forget_leaving: bool
-    ) -> tuple[dict[str, dict[str, RunningServer]], dict[str, str]]:
+    def _servers(
+        self, rows: Iterable[ServerStats], manifest: Manifest, *, same_worker: bool
+    ) -> tuple[dict[str, dict[str, RunningServer]], dict[str, str], set[str]]:
+        """Servers, what the prepared ones are, and where one beside that is the same."""
         loaded = {
             backend_name(profile.id, slot): profile
             for profile, size in manifest.pools
@@ -120,10 +125,12 @@ class Observer:
         }
         servers: dict[str, dict[str, RunningServer]] = {backend: {} for backend in loaded}
         prepared: dict[str, str] = {}
-        leaving = frozenset() if forget_leaving else self._book.leaving
-        for row in await self._runtime.stats():
+        own: set[tuple[str, str]] = set()
+        for row in rows:
             profile = loaded.get(row.backend)
-            if profile is None or (row.backend, row.server) in leaving:
+            if profile is None:
+                continue
+            if same_worker and (row.backend, row.server) in self._book.leaving:
                 continue
             in_service = not row.status.startswith("MAINT")
             name = row.server
@@ -132,6 +139,10 @@ class Observer:
                     continue
                 name = as_found(profile, row.address, row.port).name
                 prepared[row.backend] = name
+            else:
+                own.add((row.backend, name))
+                if prepared.get(row.backend) == name:
+                    continue
             servers[row.backend][name] = RunningServer(
                 row.address,
                 row.port,
@@ -139,7 +150,8 @@ class Observer:
                 up=not row.status.startswith("DOWN"),
                 weight=0 if row.status.startswith("DRAIN") else row.weight,
             )
-        return servers, prepared
+        doubled = {backend for backend, name in prepared.items() if (backend, name) in own}
+        return servers, prepared, doubled
 
     # --- a part of it ---
 
@@ -182,6 +194,8 @@ class Observer:
                 profile = self._profiles.get(slot_of(backend)[0])
                 if profile is not None:
                     name = as_found(profile, server.address, server.port or 0).name
+            elif name in seen and self._book.prepared.get(backend) == name:
+                continue  # It waits to leave.
             seen[name] = _running(server)
         return seen
 

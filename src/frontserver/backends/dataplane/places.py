@@ -79,8 +79,9 @@ class DataPlaneDialect(Dialect):
         self.places = places
 
     def place(self, name: str) -> str:
-        # A frontend that isn't rendered needs no certificate.
-        if is_certificate(name) and self.places.certificates is None:
+        # What was never stored isn't referred to either: no certificate without its frontend.
+        directory = self.places.certificates if is_certificate(name) else self.places.general
+        if name not in MAPS and directory is None:
             return name
         return self.places.of(name)
 

@@ -88,9 +88,8 @@ def body(server: Server, place: Callable[[str], str]) -> dict[str, Any]:
 
 
 def takeover(backend: str, server: Server) -> tuple[str, ...]:
-    """The runtime actions that make the prepared server of a slot this one."""
+    """The runtime actions that give the prepared server of a slot address and weight."""
     return (
         f"SetServerAddr {backend} {PREPARED} {server.address} {server.port}",
         f"SetServerWeight {backend} {PREPARED} {server.weight}",
-        f"SetServerState {backend} {PREPARED} ready",
     )

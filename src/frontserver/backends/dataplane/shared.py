@@ -1,15 +1,17 @@
 """One configuration file for the operator's sections and ours.
 
 Ours are known by their names: `fs_…`, and profiles and slots. Whatever else is in the file is the
-operator's and is handed back as it was read; the Data Plane API puts all sections in an order of
-its own.
+operator's and is handed back as it was read, but that `one_file` says which defaults its sections
+have; the Data Plane API puts all sections in an order of its own.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from io import StringIO
 
+from frontserver.backends.dataplane.parents import with_parents
 from frontserver.errors import ConfigRejectedError
 
 # Keywords that begin a section of a configuration (HAProxy configuration manual, 2.1 and 4).
@@ -27,6 +29,11 @@ _CONDITION = re.compile(r"^[ \t]*\.(?:if|elif|else|endif)\b.*$", re.MULTILINE)
 _HEADER = re.compile(r"# _(?:md5hash|version)=.*\n")
 
 
+def one_file(theirs: str, ours: str) -> str:
+    """As `merged`, where each section of `theirs` says which defaults it has."""
+    return with_parents(merged(theirs, ours).removesuffix(ours)) + ours
+
+
 def merged(theirs: str, ours: str) -> str:
     """A file with all of `theirs` but what is ours in it, and `ours` at its end.
 
@@ -39,35 +46,42 @@ def merged(theirs: str, ours: str) -> str:
             "into such blocks and out of them; give it a file of its own "
             "(FRONTSERVER_DATAPLANE_FILE=own)"
         )
-    kept = "".join(text for text, is_ours in _sections(theirs) if not is_ours)
+    kept = "".join(_theirs(theirs, _comments(ours)))
     if kept and not kept.endswith("\n"):
         kept += "\n"
     return f"{_HEADER.sub('', kept)}{ours}"
 
 
-def _sections(text: str) -> Iterator[tuple[str, bool]]:
-    """The file in pieces, each with whether it is ours.
+def _theirs(text: str, our_comments: frozenset[str]) -> Iterator[str]:
+    """The pieces of a file that aren't ours.
 
-    Comments and empty lines right before a section belong to it.
+    Blank lines belong to what they follow. A comment is the operator's, wherever it stands, but for
+    those that our sections have: it may be about what came before, or have been moved.
     """
-    piece: list[str] = []
-    lead: list[str] = []
     ours = False
-    for line in text.splitlines(keepends=True):
+    lead: list[str] = []
+    # HAProxy's lines end at "\n" alone.
+    for line in StringIO(text, newline="\n"):
         stripped = line.strip()
-        begins = _begins(line)
-        if begins is not None:
-            yield "".join(piece), ours
-            ours = begins
-            # A comment of ours goes with ours; all before an operator's section is his.
-            piece, lead = [*lead, line], []
-        elif not stripped or stripped.startswith("#"):
+        if not stripped or stripped.startswith("#"):
             lead.append(line)
-        else:
-            piece += [*lead, line]
-            lead = []
-    yield "".join(piece), ours
-    yield "".join(lead), ours
+            continue
+        begins = _begins(line)
+        if ours:
+            lead = [some for some in lead if some.strip()]
+        if ours or begins:
+            lead = [some for some in lead if some.strip() not in our_comments]
+        yield from lead
+        lead = []
+        ours = ours if begins is None else begins
+        if not ours:
+            yield line
+    yield from (some for some in lead if not ours or some.strip() not in {"", *our_comments})
+
+
+def _comments(text: str) -> frozenset[str]:
+    lines = (line.strip() for line in text.splitlines())
+    return frozenset(line for line in lines if line.startswith("#"))
 
 
 def _begins(line: str) -> bool | None:

@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 
 from frontserver.backends.dataplane.book import Book
 from frontserver.backends.dataplane.document import Document
-from frontserver.backends.dataplane.files import Files
+from frontserver.backends.dataplane.files import Files, Maps
 from frontserver.backends.dataplane.ledger import marker
-from frontserver.backends.dataplane.servers import PREPARED, takeover
+from frontserver.backends.dataplane.takeovers import Takeovers
 from frontserver.backends.port import State
 from frontserver.dataplane.client import DataPlaneClient
 from frontserver.dataplane.errors import (
     AbsentError,
-    OutcomeUnknownError,
     ReloadFailedError,
     RuntimeActionError,
     VersionConflictError,
 )
-from frontserver.errors import ConfigRejectedError, ProxyUnavailableError
-from frontserver.planning.compiled import Server
+from frontserver.errors import FrontServerError, ProxyUnavailableError
+from frontserver.planning.compiled import MAPS
+from frontserver.planning.running import materialise
 
 logger = logging.getLogger(__name__)
 
-# Slots whose prepared server is put in service by one write.
-_TAKEOVERS = 500
 _ATTEMPTS = 4
 _NEW_WORKER_SECONDS = 5.0
 _POLL = 0.02
+
+_NO_MAPS: Maps = {name: {} for name in MAPS}
 
 
 class Writer:
     """Writes configurations and maps, one write at a time; what runs can be changed meanwhile.
 
     `state` is what runs and `label` the configuration that HAProxy has loaded. `on_disk` are the
-    backends that a route occupies in what was written last.
+    backends that a route may occupy in what is written.
     """
 
     def __init__(
@@ -57,9 +57,12 @@ class Writer:
         self._document = document
         self._files = files
         self._book = book
+        self._takeovers = Takeovers(client, book)
         self._compose = compose
         self._version: int | None = None
         self._written: str | None = None
+        # As HAProxy loaded them last: the API may put back the configuration of that moment.
+        self._loaded: Maps = _NO_MAPS
         self._behind = False
         # Set where memory, disk and process may disagree; only a reload brings them together.
         self._apart: str | None = None
@@ -68,7 +71,12 @@ class Writer:
     @property
     def is_behind(self) -> bool:
         """Whether the files say less than HAProxy runs."""
-        return self._behind or bool(self._book.waiting or self._book.weights)
+        return self._behind or self._takeovers.waiting or bool(self._book.weights)
+
+    @property
+    def version(self) -> int | None:
+        """The version that the API has since the last write; `None` while that isn't known."""
+        return None if self._lock.locked() else self._version
 
     @property
     def is_apart(self) -> bool:
@@ -85,18 +93,25 @@ class Writer:
         self.state, self.label = state, label
         self._behind, self._written, self._version = True, None, None
         self._files.forget()
+        self._takeovers.forget()
+
+    def edited(self) -> None:
+        """Somebody else may have changed the file that is ours."""
+        if self.state is not None:
+            self._behind, self._written, self._version = True, None, None
+        self._files.forget()
 
     async def flush(self) -> int:
         """Write what is behind; returns the bytes written.
 
-        Raises `ProxyUnavailableError`, `ConfigRejectedError` and `TemplateError`.
+        Raises `ProxyUnavailableError`, `ConfigRejectedError`, `DataPlaneError`, `TemplateError`.
         """
         async with self._lock:
             return await self._flush()
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """Write nothing inside the block."""
+        """Write nothing inside the block, and put no server in service."""
         async with self._lock:
             yield
 
@@ -115,55 +130,38 @@ class Writer:
             raise
 
     async def _write(self, state: State, label: str) -> int:
-        waiting = dict(list(self._book.waiting.items())[:_TAKEOVERS])
-        waiting = {b: s for b, s in waiting.items() if b in set(state.layout.slots.values())}
-        weights = dict(self._book.weights)
-        actions = [action for b, server in waiting.items() for action in takeover(b, server)]
-        actions += [f"SetServerWeight {b} {name} {w}" for (b, name), w in weights.items()]
+        due, weights = self._takeovers.due(state), dict(self._book.weights)
+        actions = [f"SetServerWeight {b} {name} {w}" for (b, name), w in weights.items()]
+        actions += self._takeovers.actions(due)
         maps = {name: dict(content) for name, content in self._book.maps.items()}
         text = await asyncio.to_thread(self._document.text, state, label)
         await self._files.put_certificates(state.config)
         await self._files.drop_entries(maps)
-        written = 0
+        occupied = frozenset(state.layout.slots.values())
+        self.on_disk |= occupied
+        written, all_acted = 0, True
         if text != self._written or actions:
-            await self._replace(text, reload=False, actions=actions)
+            all_acted = await self._replace(text, actions)
             written += len(text)
         written += await self._files.put_maps(maps)
-        self.on_disk = frozenset(state.layout.slots.values())
-        for pair, weight in weights.items():
-            if self._book.weights.get(pair) == weight:
-                del self._book.weights[pair]
-        for backend, server in waiting.items():
-            await self._took_over(backend, server)
+        self.on_disk = occupied
+        await self._weighed(weights, all_acted=all_acted)
+        await self._takeovers.carry_out(due, all_acted=all_acted)
         return written
 
-    async def _took_over(self, backend: str, server: Server) -> None:
-        """The prepared server is in service: what served until now may go."""
-        runtime = self._client.runtime
-        if self._book.waiting.get(backend) != server:
-            # It was taken out meanwhile, or is another one by now.
-            await runtime.set_state(backend, PREPARED, "maint")
-            return
-        found = {s.name: s for s in await runtime.servers(backend)}.get(PREPARED)
-        if (
-            found is None
-            or found.admin_state != "ready"
-            or (found.address, found.port) != (server.address, server.port)
-        ):
-            logger.warning("the checks of %s don't run yet", backend)
-            self._behind = True
-            return
-        if self._book.waiting.get(backend) != server:
-            await runtime.set_state(backend, PREPARED, "maint")
-            return
-        del self._book.waiting[backend]
-        self._book.prepared[backend] = server.name
-        self._book.leaving.discard((backend, PREPARED))
+    async def _weighed(self, weights: Mapping[tuple[str, str], int], *, all_acted: bool) -> None:
+        """These weights are set, if no runtime action failed; else those that can be wait."""
+        for (backend, name), weight in weights.items():
+            if self._book.weights.get((backend, name)) != weight:
+                continue
+            if all_acted or not await self._is_there(backend, name):
+                del self._book.weights[backend, name]
+
+    async def _is_there(self, backend: str, name: str) -> bool:
         try:
-            await runtime.set_state(backend, server.name, "drain")
+            return any(s.name == name for s in await self._client.runtime.servers(backend))
         except AbsentError:
-            return
-        self._book.leaving.add((backend, server.name))
+            return False
 
     # --- reloads ---
 
@@ -181,7 +179,7 @@ class Writer:
             return False
         async with self._lock:
             logger.warning("%s; HAProxy is given anew what it runs", self._apart)
-            await self._come_together(self.state, self.label)
+            await self._bring_in(self.state, self.label)
         return True
 
     async def validate(self, state: State, label: str) -> None:
@@ -198,54 +196,52 @@ class Writer:
     async def load(self, state: State, label: str) -> None:
         """Load a configuration and wait until it runs; to be called while `held`.
 
-        Raises `ConfigRejectedError`: what ran before still runs, and
-        the files describe that.
+        Raises `ConfigRejectedError`: what ran before still runs, and the files describe that.
         """
-        await self._files.put_certificates(state.config)
-        text = await asyncio.to_thread(self._document.text, state, label)
         before = (self.state, self.label)
-        from_state = _maps_of(state)
         try:
-            await self._files.put_maps(from_state)
-            await self._replace(text, reload=True)
-            await self._wait_for(label)
-        except ReloadFailedError as error:
-            self._apart = error.reason
+            await self._bring_in(state, label)
+        except ReloadFailedError:
             await self._put_back(*before)
             raise
-        except ConfigRejectedError:
-            self._behind = True
-            raise
-        except ProxyUnavailableError:
-            self._apart = "the outcome of a reload isn't known"
-            self._behind = True
-            raise
         self.state, self.label = state, label
-        self._apart = None
-        self.on_disk = frozenset(state.layout.slots.values())
-        self._book.loaded(state)
-        self._behind = False
 
     async def _put_back(self, state: State | None, label: str | None) -> None:
         """After a failed reload memory, disk and process disagree: what runs is loaded anew."""
         if state is None or label is None:
             return
         try:
-            await self._come_together(state, label)
-        except (ConfigRejectedError, ProxyUnavailableError) as error:
+            await self._bring_in(state, label)
+        except FrontServerError as error:
             logger.error("the Data Plane API couldn't be given what runs: %s", error)
 
-    async def _come_together(self, state: State, label: str) -> None:
-        maps = {name: dict(content) for name, content in self._book.maps.items()}
+    async def _bring_in(self, state: State, label: str) -> None:
+        """Have HAProxy load this: first the configuration is written, then entries lead there."""
+        maps = materialise(state.config, state.layout).maps
+        # Without HAProxy the API would put an older file back.
+        await self._client.runtime.info()
+        self._behind = True
+        await self._files.put_certificates(state.config)
         text = await asyncio.to_thread(self._document.text, state, label)
-        await self._files.put_maps(maps)
-        self._version = None
-        await self._replace(text, reload=True)
-        await self._wait_for(label)
+        await self._files.drop_entries(maps)
+        await self._replace(text)
+        try:
+            await self._files.load_maps(maps)
+            await self._wait_for(label)
+        except FrontServerError as error:
+            self._apart = _why_apart(error)
+            self._written = self._version = None
+            # By now the file may be the one that was loaded last, with others on the same slots.
+            with suppress(FrontServerError):
+                await self._files.drop_entries(maps, self._loaded)
+            raise
+        self._loaded = maps
         self._apart = None
         # Another worker: whatever was at run time only is as it is in the files.
         self._book.loaded(state)
+        self._takeovers.forget()
         self.on_disk = frozenset(state.layout.slots.values())
+        self._behind = False
 
     async def _wait_for(self, label: str) -> None:
         deadline = asyncio.get_running_loop().time() + _NEW_WORKER_SECONDS
@@ -260,34 +256,39 @@ class Writer:
                     ) from None
             await asyncio.sleep(_POLL)
 
-    async def _replace(self, text: str, *, reload: bool, actions: list[str] | None = None) -> None:
-        """Post a text; if the configuration is of another version by now, on top of that."""
+    async def _replace(self, text: str, actions: list[str] | None = None) -> bool:
+        """Post a text; if the configuration is of another version by now, on top of that.
+
+        Returns whether all runtime actions were carried out.
+        """
         configuration = self._client.configuration
+        written, self._written = text, None
         for attempt in range(_ATTEMPTS):
             # Before the text: what somebody else writes after this is noticed by its version.
-            if self._version is None or self._compose is not None:
-                self._version = await configuration.version()
+            version, self._version = self._version, None
+            if version is None or self._compose is not None:
+                version = await configuration.version()
             whole = await self._whole(text)
             try:
                 self._version = await configuration.replace_raw(
-                    whole, version=self._version, reload=reload, actions=actions or ()
+                    whole, version=version, reload=False, actions=actions or ()
                 )
             except VersionConflictError:
-                self._version = None
                 if attempt == _ATTEMPTS - 1:
                     raise
                 continue
-            except (OutcomeUnknownError, RuntimeActionError):
-                self._version = self._written = None
-                raise
-            except (ConfigRejectedError, ProxyUnavailableError):
-                self._version = None
-                raise
-            self._written = text
-            return
+            except RuntimeActionError as error:
+                logger.warning("the configuration is written, but not all is done: %s", error)
+                self._written = written
+                return False
+            self._written = written
+            return True
+        raise AssertionError("unreachable")
 
 
-def _maps_of(state: State) -> dict[str, dict[str, str]]:
-    book = Book()
-    book.loaded(state)
-    return book.maps
+def _why_apart(error: FrontServerError) -> str | None:
+    if isinstance(error, ReloadFailedError):
+        return error.reason
+    if isinstance(error, ProxyUnavailableError):
+        return f"the outcome of a reload isn't known ({error.message})"
+    return None  # It was never begun: what runs is written once more.

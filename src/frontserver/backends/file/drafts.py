@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,10 +27,15 @@ _CA_PREFIX = "certs/ca-"
 
 
 class Draft(msgspec.Struct):
-    """A configuration on disk that isn't current. `state` is what its files say."""
+    """A configuration on disk that isn't current. `state` is what its files say.
+
+    `fresh` are those of its `*.cfg` files that the current one doesn't have just so, in HAProxy's
+    order; none if all of them may be others.
+    """
 
     tree: Tree
     state: State
+    fresh: Sequence[str] = ()
 
     @property
     def path(self) -> Path:
@@ -56,7 +61,7 @@ class Drafts:
                 return await self.make_whole(state)
             name = self._generations.next_name()
             async with self._kept_if_whole(name):
-                return Draft(await self._derived(name, written, state, changed()), state)
+                return await self._derived(name, written, state, changed())
 
     async def make_whole(self, state: State) -> Draft:
         """Write a configuration, whatever runs; raises as `make` does."""
@@ -105,7 +110,7 @@ class Drafts:
 
     async def _derived(
         self, name: str, written: Written, state: State, changed: Collection[RouteKey]
-    ) -> Tree:
+    ) -> Draft:
         tree, pools = written.tree, state.layout.pools
         difference = delta(_pair(written.state), _pair(state), changed)
         fresh = {shard_of(backend) for backend in difference.seats}
@@ -116,7 +121,7 @@ class Drafts:
         routes = self._mirror.routes_in(state, fresh, changed)
         manifest = Manifest.of(state)
 
-        def write() -> Tree:
+        def write() -> Draft:
             files = self._renderer.frame(state.config.frontends, generation=manifest.label(name))
             files[PROFILES] = self._renderer.profiles(
                 state.config.frontends, (pool.profile for _, pool in sorted(pools.items()))
@@ -130,7 +135,7 @@ class Drafts:
                     files[file] = text
             made = self._generations.derive(name, tree, keep, files, manifest)
             _bring_up(made, {}, _with_drops(difference.maps, written.left_over))
-            return made
+            return Draft(made, state, sorted(file for file in files if file.endswith(".cfg")))
 
         return await to_its_end(write)
 

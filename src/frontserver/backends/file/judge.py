@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from frontserver.backends.file.generations import Generations
@@ -20,7 +20,8 @@ from frontserver.rendering.render import FRAME, shard_name
 
 logger = logging.getLogger(__name__)
 
-Check = Callable[[Path], Awaitable[None]]
+# Of a directory, and of which files in it; of all without any.
+Check = Callable[[Path, Sequence[str]], Awaitable[None]]
 
 
 class Judge:
@@ -50,15 +51,25 @@ class Judge:
         self._verdicts = {key: v for key, v in self._verdicts.items() if key[0] == frontends}
         self.growing = frozenset(i for (_, i), v in self._verdicts.items() if v.dynamic_ok)
 
-    async def require(self, generation: Path, state: State, running: Path | None) -> None:
-        """Raise `ConfigRejectedError` unless `generation` may be loaded in place of `running`."""
+    async def require(
+        self,
+        generation: Path,
+        state: State,
+        running: Path | None,
+        fresh: Sequence[str] = (),
+    ) -> None:
+        """Raise `ConfigRejectedError` unless `generation` may be loaded in place of `running`.
+
+        Where only the `fresh` files are others than those of `running`, HAProxy checks these alone:
+        what it runs needn't be read again, and takes most of the time.
+        """
         if running is not None:
             before = await asyncio.to_thread(self._frame, running)
             check_reloadable(before, await asyncio.to_thread(self._frame, generation))
         fingerprint = state.config.frontends.fingerprint
         profiles = [pool.profile for pool in state.layout.pools.values()]
         tasks = {
-            asyncio.ensure_future(self._check(generation)),
+            asyncio.ensure_future(self._check(generation, fresh)),
             asyncio.ensure_future(self._try(generation, fingerprint, profiles, running)),
         }
         try:
@@ -69,18 +80,22 @@ class Judge:
             await asyncio.wait(tasks)
 
     async def require_or_discard(
-        self, generation: Path, state: State, running: Path | None
+        self,
+        generation: Path,
+        state: State,
+        running: Path | None,
+        fresh: Sequence[str] = (),
     ) -> None:
         """As `require`; one that doesn't pass is removed from disk."""
         try:
-            await self.require(generation, state, running)
+            await self.require(generation, state, running, fresh)
         except BaseException:
             await asyncio.to_thread(self._generations.discard, generation)
             raise
 
     async def accepts(self, generation: Path) -> None:
         """HAProxy's own check alone; raises `ConfigRejectedError`."""
-        await self._check(generation)
+        await self._check(generation, ())
 
     async def learn(self, generation: Path, manifest: Manifest) -> None:
         """Find out which of the profiles that run can grow by backends made at run time."""
