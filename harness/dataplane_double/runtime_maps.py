@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ class RuntimeMaps:
     def __init__(self, runtime: Runtime, directory: Path) -> None:
         self._runtime = runtime
         self._directory = directory
-        self._syncing = threading.Lock()
 
     def all(self, *, unmanaged: bool) -> list[Json]:
         """The maps that HAProxy has loaded, with those of other directories if `unmanaged`."""
@@ -100,16 +99,14 @@ class RuntimeMaps:
         """
         loaded = self.one(name)
         path = Path(loaded["file"])
-        with self._syncing:
-            try:
-                written = sorted(_lines(path.read_text()))
-                entries = self._entries(f"#{loaded['id']}")
-                running = sorted((entry["key"], entry["value"]) for entry in entries)
-                if written != running:
-                    # In place, as the real one: whoever reads meanwhile finds half of it.
-                    path.write_text("".join(f"{key} {value}\n" for key, value in running))
-            except OSError as error:
-                raise ApiError(500, f"error reading map file: {path} {error}") from error
+        try:
+            written = sorted(_lines(path.read_text()))
+            entries = self._entries(f"#{loaded['id']}")
+            running = sorted((entry["key"], entry["value"]) for entry in entries)
+            if written != running:
+                _write_in_place(path, running)
+        except OSError as error:
+            raise ApiError(500, f"error reading map file: {path} {error}") from error
 
     def _loaded(self) -> list[Json]:
         rows = (line.split(" ", 2) for line in self._ask("show map", 404).splitlines())
@@ -137,6 +134,16 @@ class RuntimeMaps:
 def _lines(text: str) -> list[tuple[str, str]]:
     rows = (line.split() for line in text.splitlines() if not line.lstrip().startswith("#"))
     return [(row[0], row[1]) for row in rows if len(row) > 1]
+
+
+def _write_in_place(path: Path, entries: list[tuple[str, str]]) -> None:
+    """As the real one does: two at once leave lines twice, and who reads meanwhile finds half."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_TRUNC)
+    try:
+        for key, value in entries:
+            os.write(file, f"{key} {value}\n".encode())
+    finally:
+        os.close(file)
 
 
 def _payloads(entries: list[Json]) -> list[str]:

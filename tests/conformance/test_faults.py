@@ -163,8 +163,13 @@ def test_an_edit_while_it_was_down_has_the_same_version(site: Site) -> None:
 
 
 def edit(site: Site, text: str) -> None:
-    """Write the file as an editor would, and wait until that was noticed."""
-    site.files.config.write_text(text)
+    """Replace the file as an editor does, and wait until that was noticed.
+
+    One that was written in place may be read half, and is then written back so.
+    """
+    new = site.files.config.with_suffix(".new")
+    new.write_text(text)
+    new.replace(site.files.config)
     # Whoever reads it writes it again, with its checksum.
     until("the edit was read", lambda: is_ours(site.disk()))
     until("and is in memory", lambda: site.version() == site.disk_version())
