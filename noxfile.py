@@ -110,12 +110,14 @@ def conformance(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """The product from outside, on real HAProxy and real MongoDB."""
     install(session, demo=True)
-    pytest(session, "e2e", *(session.posargs or ["tests/e2e"]))
+    # Those the `dataplane` session runs.
+    others = ["tests/e2e", "-m", "not dataplane_backend"]
+    pytest(session, "e2e", *(session.posargs or others))
 
 
 @nox.session
 def dataplane(session: nox.Session) -> None:
-    """The same end-to-end tests on a Data Plane API: DATAPLANEAPI_BIN, else the double."""
+    """The same on a Data Plane API, DATAPLANEAPI_BIN or the double, and what it may suffer."""
     install(session, demo=True)
     session.env["HARNESS_BACKEND"] = "dataplane"
     pytest(session, "dataplane", *(session.posargs or ["tests/e2e", "-m", "not long"]))

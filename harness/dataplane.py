@@ -192,12 +192,18 @@ class DataPlane:
             self.kill()
         self.start(wait=wait)
 
+    def revive(self, *, wait: bool = True) -> None:
+        """Start HAProxy again, and then the Data Plane anew, as the shipped units do."""
+        self.haproxy.restart()
+        self.restart(wait=wait)
+
     def clean_up(self) -> None:
         """End everything, whatever state it is in; files stay."""
         if self._child is not None:
             self._child.kill()
         self.haproxy.end()
         sweep(self.directory)
+        self.haproxy.stop()
 
     def tail(self) -> str:
         """The ends of the logs of both."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -50,7 +51,6 @@ class FrontServer:
         self.https_port, self.mongo_port = free_port(), free_port()
         run = self.state_dir / "run"
         settings = {
-            "FRONTSERVER_BACKEND": "file",
             "FRONTSERVER_STATE_DIR": str(self.state_dir),
             "FRONTSERVER_LISTEN": f"127.0.0.1:{self.api_port}",
             "FRONTSERVER_HTTP_BIND": f"127.0.0.1:{self.http_port}",
@@ -70,19 +70,8 @@ class FrontServer:
             settings["FRONTSERVER_HTTPS_BIND"] = "off"
         else:
             settings["FRONTSERVER_HTTPS_CERTIFICATE"] = str(https_certificate)
-        if dataplane is not None:
-            settings |= {
-                "FRONTSERVER_BACKEND": "dataplane",
-                "FRONTSERVER_DATAPLANE_URL": dataplane.url,
-                "FRONTSERVER_DATAPLANE_USER": dataplane.user,
-                "FRONTSERVER_DATAPLANE_PASSWORD": dataplane.password,
-            }
-        self.environ = {**settings, **(environ or {})}
-        own = Sockets(
-            Path(self.environ["FRONTSERVER_RUNTIME_SOCKET"]),
-            Path(self.environ["FRONTSERVER_MASTER_SOCKET"]),
-        )
-        self.sockets = own if dataplane is None else dataplane.sockets
+        self.environ = {**settings, **_driving(dataplane), **(environ or {})}
+        self.sockets = self._own_sockets() if dataplane is None else dataplane.sockets
         self._child: Child | None = None
 
     @property
@@ -102,6 +91,18 @@ class FrontServer:
         if self.dataplane is not None:
             return self.dataplane.files.maps
         return self.config_dir / "current" / "maps"
+
+    def use(self, dataplane: DataPlane | None, **settings: str) -> None:
+        """Drive HAProxy through `dataplane` from the next start on, or by the file backend."""
+        self.dataplane = dataplane
+        self.environ |= {**_driving(dataplane), **settings}
+        self.sockets = self._own_sockets() if dataplane is None else dataplane.sockets
+
+    def _own_sockets(self) -> Sockets:
+        return Sockets(
+            Path(self.environ["FRONTSERVER_RUNTIME_SOCKET"]),
+            Path(self.environ["FRONTSERVER_MASTER_SOCKET"]),
+        )
 
     @property
     def pid(self) -> int:
@@ -173,9 +174,10 @@ class FrontServer:
         return master
 
     def revive_haproxy(self) -> None:
-        """Start HAProxy again where the front server doesn't: systemd would."""
+        """Start HAProxy again where the front server doesn't, and its Data Plane: systemd would."""
         if self.dataplane is not None:
             self.dataplane.haproxy.restart()
+            self.dataplane.restart()
 
     def end_haproxy(self) -> None:
         """End the HAProxy that the front server left running, as its operator does."""
@@ -216,21 +218,27 @@ class FrontServer:
     def _wait_for(self, path: str, seconds: float = 30.0) -> None:
         child = self._running
 
+        # Plain HTTP: reading the system's CAs takes longer than all the rest of a request.
+        client = httpx.Client(
+            trust_env=False, timeout=5, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        )
+
         def answers() -> bool:
             if child.exit_code is not None:
                 raise HarnessError(f"serve ended with {child.exit_code}\n{child.tail()}")
-            answer = httpx.get(f"{self.api_url}{path}", trust_env=False, timeout=5)
+            answer = client.get(f"{self.api_url}{path}")
             if answer.status_code != 200:
                 raise NotYet(answer.text[:500])
             return True
 
-        until(
-            f"{path} answers 200",
-            answers,
-            seconds=seconds,
-            quiet=(httpx.HTTPError, NotYet),
-            detail=child.tail,
-        )
+        with client:
+            until(
+                f"{path} answers 200",
+                answers,
+                seconds=seconds,
+                quiet=(httpx.HTTPError, NotYet),
+                detail=child.tail,
+            )
 
     def _environment(self) -> dict[str, str]:
         return child_environment(self.environ)
@@ -238,6 +246,18 @@ class FrontServer:
     @staticmethod
     def _command() -> list[str]:
         return [program("frontserver")]
+
+
+def _driving(dataplane: DataPlane | None) -> dict[str, str]:
+    """The settings of how HAProxy is driven."""
+    if dataplane is None:
+        return {"FRONTSERVER_BACKEND": "file"}
+    return {
+        "FRONTSERVER_BACKEND": "dataplane",
+        "FRONTSERVER_DATAPLANE_URL": dataplane.url,
+        "FRONTSERVER_DATAPLANE_USER": dataplane.user,
+        "FRONTSERVER_DATAPLANE_PASSWORD": dataplane.password,
+    }
 
 
 class NotYet(Exception):  # noqa: N818 - not an error: ask again

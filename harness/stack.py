@@ -81,7 +81,8 @@ class NativeStack:
 
     `backend` is `file` or `dataplane`, by default what HARNESS_BACKEND says, else `file`. `https`
     gives it a wildcard certificate by a throwaway CA; `environ` adds or replaces FRONTSERVER_
-    settings; with `start=False` the test starts `front` itself. Within the block names below the
+    settings; with `start=False` the test starts `front` itself. `dataplane` is handed on to
+    `DataPlane`; its `directory` must have a short path. Within the block names below the
     application and the MongoDB domain resolve to loopback.
     """
 
@@ -94,6 +95,7 @@ class NativeStack:
         environ: Mapping[str, str] | None = None,
         start: bool = True,
         backend: str | None = None,
+        dataplane: Mapping[str, Any] | None = None,
     ) -> None:
         self.backend = backend or chosen_backend()
         # Short: the paths of Unix sockets are made from it.
@@ -102,9 +104,8 @@ class NativeStack:
         haproxy = haproxy or find_haproxy()
         self.dataplane: DataPlane | None = None
         if self.backend == "dataplane":
-            self.dataplane = DataPlane(
-                self.directory / "dp", program=find_dataplane(), haproxy=haproxy
-            )
+            given = {"directory": self.directory / "dp", **(dataplane or {})}
+            self.dataplane = DataPlane(**given, program=find_dataplane(), haproxy=haproxy)
         self.front = FrontServer(
             self.directory,
             haproxy=haproxy,

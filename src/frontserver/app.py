@@ -34,13 +34,17 @@ _SETTLING = 0.5
 class FrontServer:
     """One control plane: API, reconciler, HAProxy. `run` serves until a signal ends it.
 
-    `started` is set once the API listens.
+    `started` is set once the API listens. With `share_ports` a HAProxy that is started may find
+    another one on its ports; it listens there once it has all routes.
     """
 
-    def __init__(self, settings: Settings, *, stop_haproxy: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, *, stop_haproxy: bool = False, share_ports: bool = False
+    ) -> None:
         self.settings = settings
         self.started = asyncio.Event()
         self._stop_haproxy = stop_haproxy
+        self._share_ports = share_ports
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -58,10 +62,12 @@ class FrontServer:
         async with AsyncExitStack() as stack:
             stack.enter_context(controller_lock(settings))
             listener = stack.enter_context(listening_socket(settings.listen))
-            process = haproxy_process(settings)
+            process = haproxy_process(settings, share_ports=self._share_ports)
             if self._stop_haproxy and isinstance(process, EmbeddedHaproxy):
                 stack.push_async_callback(process.stop)
-            backend = make_backend(settings, process, renderer, metrics)
+            backend = make_backend(
+                settings, process, renderer, metrics, share_ports=self._share_ports
+            )
             stack.push_async_callback(backend.close)
             database = await stack.enter_async_context(opened_database(settings))
             reconciler = make_reconciler(settings, backend, database, templates, metrics)

@@ -12,7 +12,9 @@ import pytest
 
 from harness.errors import UnavailableError
 from harness.haproxy import find_haproxy
+from harness.interference import Interference
 from harness.mongo import find_mongod
+from harness.patient import Patient
 from harness.stack import NativeStack, chosen_backend, live
 
 EVIDENCE = Path(__file__).parents[2] / ".evidence"
@@ -22,6 +24,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes minutes; left out where time is short")
     config.addinivalue_line(
         "markers", "file_backend(reason): what only the file backend does; skipped with any other"
+    )
+    config.addinivalue_line(
+        "markers", "dataplane_backend: on a Data Plane API, whatever HARNESS_BACKEND says"
     )
 
 
@@ -73,3 +78,38 @@ def make_stack(haproxy: Path) -> Iterator[Callable[..., NativeStack]]:
     """A stack for one test, where it breaks things; open until the evidence is collected."""
     with contextlib.ExitStack() as stacks:
         yield lambda **options: stacks.enter_context(NativeStack(haproxy=haproxy, **options))
+
+
+@pytest.fixture(scope="session")
+def between() -> Iterator[Interference]:
+    """What stands between the front server of `ward` and its Data Plane API."""
+    with Interference() as between:
+        yield between
+
+
+@pytest.fixture(scope="session")
+def ward(haproxy: Path, between: Interference) -> Iterator[Patient]:
+    """A stack on a Data Plane API that is broken again and again; see `patient`."""
+    stack = NativeStack(
+        haproxy=haproxy,
+        backend="dataplane",
+        environ={"FRONTSERVER_DATAPLANE_URL": between.url},
+    )
+    assert stack.dataplane is not None
+    between.target = stack.dataplane.port
+    with stack:
+        yield Patient(stack)
+
+
+@pytest.fixture
+def patient(ward: Patient, between: Interference) -> Iterator[Patient]:
+    """`ward`, in good health, and visited."""
+    between.clear()
+    if not ward.dataplane.haproxy.runs:
+        ward.dataplane.revive()
+    elif not ward.dataplane.runs:
+        ward.dataplane.start()
+    ward.healed(30)
+    with ward:
+        yield ward
+        between.clear()

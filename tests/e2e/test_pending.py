@@ -16,15 +16,29 @@ from harness.stack import NativeStack
 MakeStack = Callable[..., NativeStack]
 
 
+class ByUnits:
+    """A HAProxy and its Data Plane that start in this order, as units of systemd do."""
+
+    def __init__(self, stack: NativeStack) -> None:
+        self._stack = stack
+
+    def start(self) -> None:
+        self._stack.front.revive_haproxy()
+
+    def stop(self) -> None:
+        self._stack.front.end_haproxy()
+
+
 @pytest.fixture
-def external(make_stack: MakeStack, haproxy: Path) -> Iterator[tuple[NativeStack, ExternalHaproxy]]:
+def external(
+    make_stack: MakeStack, haproxy: Path
+) -> Iterator[tuple[NativeStack, ExternalHaproxy | ByUnits]]:
     """A front server that drives somebody else's HAProxy, which isn't started yet."""
     stack = make_stack(environ={"FRONTSERVER_HAPROXY": "external"}, start=False)
     front = stack.front
     if stack.dataplane is not None:
-        # The Data Plane is there, as it was since before HAProxy went.
         stack.dataplane.haproxy.stop()
-        yield stack, stack.dataplane.haproxy
+        yield stack, ByUnits(stack)
         return
     front.sockets.runtime.parent.mkdir(parents=True, exist_ok=True)
     proxy = ExternalHaproxy(
@@ -35,7 +49,7 @@ def external(make_stack: MakeStack, haproxy: Path) -> Iterator[tuple[NativeStack
 
 
 def test_routes_wait_for_haproxy_and_then_go_live(
-    external: tuple[NativeStack, ExternalHaproxy],
+    external: tuple[NativeStack, ExternalHaproxy | ByUnits],
 ) -> None:
     """202, `pending` and a place to ask; no further request is needed."""
     stack, proxy = external
@@ -67,7 +81,7 @@ def test_routes_wait_for_haproxy_and_then_go_live(
 
 
 def test_an_external_haproxy_may_restart_whenever_it_likes(
-    external: tuple[NativeStack, ExternalHaproxy],
+    external: tuple[NativeStack, ExternalHaproxy | ByUnits],
 ) -> None:
     """With the control plane there, and on its own from disk without it."""
     stack, proxy = external

@@ -150,6 +150,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def disk_problem(self) -> str | None:
+        """Why disk stays behind, for people; `None` if writing works."""
+        ...
+
+    @property
     def growing(self) -> frozenset[str]:
         """The profiles, by id, of which HAProxy can make backends at run time."""
         ...

@@ -15,8 +15,15 @@ from frontserver.cli.options import config_option, load_settings, log_to_stderr
 @click.command()
 @config_option
 @click.option("--stop-haproxy", is_flag=True, help="Stop HAProxy too when this stops.")
+@click.option(
+    "--share-ports",
+    is_flag=True,
+    help="Start HAProxy beside another one on the same ports, to take over from it.",
+)
 @click.pass_context
-def serve(context: click.Context, config_file: Path | None, *, stop_haproxy: bool) -> None:
+def serve(
+    context: click.Context, config_file: Path | None, *, stop_haproxy: bool, share_ports: bool
+) -> None:
     """Serve the API and drive HAProxy, until SIGTERM or Ctrl-C.
 
     HAProxy goes on serving afterwards, unless told otherwise here; `frontserver haproxy stop`
@@ -25,7 +32,8 @@ def serve(context: click.Context, config_file: Path | None, *, stop_haproxy: boo
     settings = load_settings(context, config_file)
     log_to_stderr(settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(FrontServer(settings, stop_haproxy=stop_haproxy).run())
+        server = FrontServer(settings, stop_haproxy=stop_haproxy, share_ports=share_ports)
+        runner.run(server.run())
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

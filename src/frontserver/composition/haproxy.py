@@ -20,10 +20,11 @@ from frontserver.settings import Settings
 logger = logging.getLogger(__name__)
 
 
-def haproxy_process(settings: Settings) -> HaproxyProcess | None:
+def haproxy_process(settings: Settings, *, share_ports: bool = False) -> HaproxyProcess | None:
     """The HAProxy to drive: our own, or somebody else's by its sockets.
 
-    `None` if it isn't driven by its sockets at all.
+    `None` if it isn't driven by its sockets at all. With `share_ports` our own is started even if
+    another one has its ports.
     """
     if settings.backend != "file":
         return None
@@ -31,21 +32,20 @@ def haproxy_process(settings: Settings) -> HaproxyProcess | None:
         return ExternalHaproxy(
             runtime_socket=settings.runtime_socket, master_socket=settings.master_socket
         )
-    return embedded_haproxy(settings)
+    return embedded_haproxy(settings, share_ports=share_ports)
 
 
-def embedded_haproxy(settings: Settings) -> EmbeddedHaproxy:
+def embedded_haproxy(settings: Settings, *, share_ports: bool = False) -> EmbeddedHaproxy:
     """The HAProxy that belongs to the state directory."""
     https = settings.https_bind if tls_available(settings) else ()
+    binds = () if share_ports else (*settings.http_bind, *https, *settings.mongo_bind)
     return EmbeddedHaproxy(
         binary=binary.find(settings.haproxy_bin),
         config_path=settings.config_dir / "current",
         run_dir=settings.state_dir / "run",
         runtime_socket=settings.runtime_socket,
         master_socket=settings.master_socket,
-        binds=[
-            (bind.host, bind.port) for bind in (*settings.http_bind, *https, *settings.mongo_bind)
-        ],
+        binds=[(bind.host, bind.port) for bind in binds],
     )
 
 

@@ -14,11 +14,15 @@ _INFO = f"{BASE}/info"
 
 
 class HaproxyInfo(msgspec.Struct, frozen=True):
-    """The worker that runs: version such as `3.2.26-1`, PID, seconds since its start."""
+    """The worker that runs: version such as `3.2.26-1`, PID, seconds since its start.
+
+    `configuration` is the version of the configuration in the API's memory.
+    """
 
     version: str
     pid: int
-    uptime: int
+    uptime: int = 0
+    configuration: int | None = None
 
 
 class _Process(msgspec.Struct):
@@ -47,12 +51,13 @@ class RuntimeCalls:
 
     async def info(self) -> HaproxyInfo:
         """The process. Raises `ProxyUnavailableError` if HAProxy is down."""
-        answer = decoded(await self._send("GET", _INFO), _info)
-        process = answer.info
+        answer = await self._send("GET", _INFO)
+        said = decoded(answer, _info)
+        process = said.info
         # While HAProxy starts, its process has neither.
         if process is None or not (process.version and process.pid):
-            raise out_of_reach(answer.error or "it isn't up yet")
-        return HaproxyInfo(process.version, process.pid, process.uptime)
+            raise out_of_reach(said.error or "it isn't up yet")
+        return HaproxyInfo(process.version, process.pid, process.uptime, answer.version)
 
     async def _send(
         self,

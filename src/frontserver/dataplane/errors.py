@@ -10,6 +10,7 @@ ProxyError
     ├── VersionConflictError         somebody else has changed the configuration meanwhile
     ├── BusyError                    not while it is in use
     ├── TooManyTransactionsError     transactions that were left open must be deleted first
+    ├── TroubleError                 it is in trouble itself (5xx): the disk is full, or a bug
     ├── RuntimeActionError           the file was written, a runtime action after it failed
     └── UnsayableError               the API can't carry this; nothing was sent
 """
@@ -46,6 +47,10 @@ class BusyError(DataPlaneError):
 
 class TooManyTransactionsError(DataPlaneError):
     """Too many transactions are open; they never expire by themselves."""
+
+
+class TroubleError(DataPlaneError):
+    """The API couldn't do it for a reason of its own: the same request may work another time."""
 
 
 class RuntimeActionError(DataPlaneError):

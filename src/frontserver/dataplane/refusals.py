@@ -13,6 +13,7 @@ from frontserver.dataplane.errors import (
     ReloadFailedError,
     RuntimeActionError,
     TooManyTransactionsError,
+    TroubleError,
     VersionConflictError,
 )
 from frontserver.errors import ConfigRejectedError, ProxyError, ProxyUnavailableError
@@ -87,7 +88,9 @@ def refusal(status: int, body: bytes) -> ProxyError:
             f"the Data Plane API has no such call: {said.message}",
             hint="it is too old or too new; version 3.2 is known to work",
         )
-    return _kind(status, lower)(tidy(said.message), status=status, code=said.code)
+    by_haproxy = _BY_HAPROXY.match(said.message) is not None
+    kind = _kind(status, lower, by_haproxy=by_haproxy)
+    return kind(tidy(said.message), status=status, code=said.code)
 
 
 def out_of_reach(reason: str) -> ProxyUnavailableError:
@@ -109,7 +112,7 @@ def answered_by_haproxy(body: bytes) -> bool:
     return said is not None and _BY_HAPROXY.match(said.message) is not None
 
 
-def _kind(status: int, lower: str) -> type[DataPlaneError]:
+def _kind(status: int, lower: str, *, by_haproxy: bool) -> type[DataPlaneError]:
     if status == 404 or lower.startswith(_NO_TRANSACTION):
         return AbsentError
     if status == 406 or (status == 409 and _MISMATCH in lower):
@@ -118,6 +121,8 @@ def _kind(status: int, lower: str) -> type[DataPlaneError]:
         return TooManyTransactionsError
     if any(word in lower for word in _BUSY):
         return BusyError
+    if status >= 500 and not by_haproxy:
+        return TroubleError
     return DataPlaneError
 
 

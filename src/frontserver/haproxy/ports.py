@@ -28,6 +28,13 @@ def require_free(binds: Iterable[Bind]) -> None:
             raise _conflict(bind, error) from error
 
 
+def unused_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _try(bind: Bind) -> None:
     family = socket.AF_INET6 if ":" in bind[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

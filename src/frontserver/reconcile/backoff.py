@@ -25,9 +25,12 @@ class Backoff:
         """Seconds until the next try is due; never negative."""
         return max(0.0, self._until - self._clock())
 
-    def failed(self, problem: str) -> bool:
-        """Make the pause longer; returns whether this problem is news."""
-        ceiling = min(self._most, self._least * 2.0**self._failures)
+    def failed(self, problem: str, *, at_least: float = 0.0) -> bool:
+        """Make the pause longer; returns whether this problem is news.
+
+        `at_least` is a pause in seconds for what is costly to try, whatever the bounds are.
+        """
+        ceiling = max(2 * at_least, min(self._most, self._least * 2.0**self._failures))
         self._failures = min(self._failures + 1, 16)
         self._until = self._clock() + ceiling * random.uniform(0.5, 1.0)  # noqa: S311
         news = problem != self.problem

@@ -58,8 +58,9 @@ class Timing(msgspec.Struct, frozen=True):
 
     Every route is looked at about every `drift` seconds, a few of them each `least_drift` at the
     soonest. What HAProxy refused is tried again every `refused` seconds: it may have been short
-    of something. Between two reloads are `reloads` seconds or more. After a sweep that took long,
-    `sweep_rest` times as long is for others.
+    of something. Between two reloads are `reloads` seconds or more, and `rejected` after one that
+    HAProxy refused though its check had accepted it. After a sweep that took long, `sweep_rest`
+    times as long is for others.
     """
 
     drift: float = 10.0
@@ -70,11 +71,13 @@ class Timing(msgspec.Struct, frozen=True):
     sweep_rest: float = 10.0
     statuses: float = 1.0
     reloads: float = 0.2
+    rejected: float = 30.0
     least_pause: float = 0.1
     most_pause: float = 5.0
 
 
 _UNKNOWN = "HAProxy doesn't run a configuration of this front server yet"
+_OTHER_FRONTENDS = "HAProxy has other listeners or templates than are set; it is reloaded"
 
 
 class Reconciler:
@@ -118,6 +121,7 @@ class Reconciler:
             self._applied,
             Backoff(*bounds, time.monotonic),
             gap=timing.reloads,
+            rejected=timing.rejected,
             budget=budget,
             measurements=measurements,
             woken=self.wake,
@@ -135,6 +139,8 @@ class Reconciler:
         )
         self._applied_revision = 0
         self._problem: str | None = "starting"
+        # Whether HAProxy has had the wanted listeners since this began.
+        self._framed = False
         self._look_due = False
         self._sweep_due = 0.0
         self._warnings: dict[str, str] = {}
@@ -162,9 +168,9 @@ class Reconciler:
     def proxy_status(self) -> ProxyStatus:
         """What is known of HAProxy now."""
         pools = self._applied.layout.pools
-        problem = self._problem or (None if self._applied.known else _UNKNOWN)
+        problem = self._problem or self._beginning
         return ProxyStatus(
-            reachable=self._observation.begun and self._problem is None,
+            reachable=self._observation.begun,
             # A few revisions behind for a moment is how it works; a problem isn't.
             in_step=problem is None,
             applied_revision=self._applied_revision,
@@ -179,8 +185,19 @@ class Reconciler:
             slots=sum(pool.size + len(pool.extra) for pool in pools.values()),
             spare_slots=sum(pool.spare for pool in pools.values()),
             disk_behind_seconds=self._backend.disk_behind,
-            warnings=tuple(self._warnings.values()),
+            warnings=(*self._warnings.values(), *self._disk_warnings()),
         )
+
+    @property
+    def _beginning(self) -> str | None:
+        """What is still to be loaded before HAProxy serves what is wanted for the first time."""
+        if not self._applied.known:
+            return _UNKNOWN
+        return None if self._framed else _OTHER_FRONTENDS
+
+    def _disk_warnings(self) -> tuple[str, ...]:
+        problem = self._backend.disk_problem
+        return (f"HAProxy's files are behind what it runs: {problem}",) if problem else ()
 
     # --- what the operator asks ---
 
@@ -269,9 +286,10 @@ class Reconciler:
 
     def _failed(self, error: Exception, problem: str) -> None:
         """Back off; what HAProxy runs must be asked again, unless it can't have changed."""
+        # Its hint is for operators, and routes' reasons are for agents.
+        self._problem = str(error) if isinstance(error, FrontServerError) else problem
         if self._rounds.failed(problem):
-            logger.error("HAProxy can't be brought in step: %s", problem)
-        self._problem = problem
+            logger.error("HAProxy can't be brought in step: %s", self._problem)
         if not isinstance(error, _HARMLESS):
             self._observation.due = True
         for key in self._waiting.routes:
@@ -303,6 +321,8 @@ class Reconciler:
         if self._look_due:
             await self._look()
         self._applied_revision = self._stored.revision
+        wanted = self._desired.config.frontends
+        self._framed = self._framed or self._applied.config.frontends == wanted
 
     async def _hear(self) -> None:
         """Load what was stored since the last round: everything, the first time."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from frontserver.backends.port import Leftovers
+from frontserver.errors import ConfigRejectedError
 from frontserver.model.measurements import Measurements
 from frontserver.model.routes import RouteKey
 from frontserver.planning.compiled import CompiledConfig
@@ -30,7 +31,9 @@ class Reloads:
 
     `gap` is the least number of seconds from the end of a reload to the next one's beginning;
     it grows with the old workers that still serve, so that few of them pile up. While they
-    hold more than `budget` bytes of memory, none begins.
+    hold more than `budget` bytes of memory, none begins. `rejected` is the least pause after
+    HAProxy refused to load what its check had accepted, such as a port that is taken: while it
+    tries to bind, for 2 s, it refuses new connections to all that runs.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Reloads:
         backoff: Backoff,
         *,
         gap: float,
+        rejected: float,
         budget: int,
         measurements: Measurements,
         woken: Callable[[], None],
@@ -46,6 +50,7 @@ class Reloads:
         self._applied = applied
         self._backoff = backoff
         self._gap = gap
+        self._rejected = rejected
         self._budget = budget
         self._measurements = measurements
         self.leftovers = Leftovers()
@@ -152,6 +157,7 @@ class Reloads:
         task, self._task = self._task, None
         if task is None:
             return frozenset(), {}
+        loading = False
         try:
             preparation = task.result()
             if _is_stale(preparation, wanted):
@@ -168,9 +174,11 @@ class Reloads:
                 await self._applied.discard(preparation)
                 preparation = msgspec.structs.replace(preparation, prepared=None)
             before = self._applied.layout
+            loading = True
             refused = await self._applied.load(preparation, changes)
         except Exception as error:
-            self._backoff.failed(str(error))
+            costly = loading and isinstance(error, ConfigRejectedError)
+            self._backoff.failed(str(error), at_least=self._rejected if costly else 0.0)
             self._measurements.reload_failed(self._reasons, time.monotonic() - self._began)
             raise
         self._backoff.succeeded()

@@ -82,17 +82,21 @@ class Site:
     def mongo_port(self) -> int:
         return self.frontends.mongo_binds[0].port
 
-    def process(self) -> EmbeddedHaproxy:
+    def process(self, *, binds: Sequence[HostPort] | None = None) -> EmbeddedHaproxy:
+        """Its HAProxy; `binds` are those that must be free, by default all of HTTP."""
+        guarded = self.frontends.http_binds if binds is None else binds
         return EmbeddedHaproxy(
             binary=self.program,
             config_path=self.directory / "haproxy" / "current",
             master_socket=self.master_socket,
             runtime_socket=self.runtime_socket,
             run_dir=self.directory,
-            binds=[(bind.host, bind.port) for bind in self.frontends.http_binds],
+            binds=[(bind.host, bind.port) for bind in guarded],
         )
 
-    def backend(self, process: HaproxyProcess | None = None) -> FileBackend:
+    def backend(
+        self, process: HaproxyProcess | None = None, *, first_bind: HostPort | None = None
+    ) -> FileBackend:
         """Over the site's own HAProxy, or another `process`."""
 
         async def judge(path: Path, files: Sequence[str]) -> None:
@@ -108,6 +112,7 @@ class Site:
             check=judge,
             canary=Canary(self.program, self.verdicts),
             prober=Prober(self.program, self.verdicts),
+            first_bind=first_bind,
         )
 
 

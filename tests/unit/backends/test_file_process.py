@@ -15,9 +15,10 @@ import pytest
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.port import State
 from frontserver.errors import ProcessConflictError, ProxyUnavailableError
+from frontserver.model.targets import HostPort
 from frontserver.planning.compiled import HOSTS, Extension, Frontends
 from frontserver.planning.plan import ReloadReason
-from tests.unit.backends.conftest import Site
+from tests.unit.backends.conftest import Site, free_port
 from tests.unit.backends.fileworld import (
     abandon,
     ask,
@@ -201,3 +202,34 @@ def test_frontends_are_told_apart_by_everything_that_needs_a_reload(site: Site) 
     ]
     assert len(others) == len(Frontends.__struct_fields__)
     assert len({f.fingerprint for f in [base, *others]}) == len(others) + 1
+
+
+async def test_beside_another_haproxy_it_listens_once_it_has_all_routes(
+    site: Site, app: int
+) -> None:
+    """Until then whoever comes is answered by the other one, not by what was left on disk."""
+    async with driving(site) as driver:
+        await driver.to(shop(app))
+        with tempfile.TemporaryDirectory(prefix="fs-") as elsewhere:
+            other = Site(Path(elsewhere), site.program)
+            other.frontends = msgspec.structs.replace(
+                other.frontends, http_binds=site.frontends.http_binds
+            )
+            process = other.process(binds=())
+            backend = other.backend(process, first_bind=HostPort("127.0.0.1", free_port()))
+            try:
+                newcomer = Driver(backend, other.frontends)
+                await newcomer.start()
+                assert (await backend.observe()).frontends != other.frontends.fingerprint
+                for _ in range(20):
+                    assert await ask(site.http_port, SHOP) == (200, "shop")
+
+                await newcomer.to(shop(app))
+                await backend.reload(newcomer.state, [ReloadReason.FRONTENDS])
+
+                assert (await backend.observe()).frontends == other.frontends.fingerprint
+                for _ in range(20):
+                    assert await ask(site.http_port, SHOP) == (200, "shop")
+            finally:
+                await backend.close()
+                await process.stop()

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from frontserver.backends.dataplane.backend import DataPlaneBackend
-from frontserver.backends.dataplane.shared import merged
+from frontserver.backends.dataplane.shared import one_file
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.memory import MemoryBackend
 from frontserver.composition import backends
@@ -72,7 +72,7 @@ def test_all_that_is_set_of_the_data_plane_api_reaches_its_client(
     assert (given["user"], given["password"]) == ("me", "secret")
     assert given["ca"] == Path("/ca.pem")
     assert (given["certificate"], given["key"]) == (Path("/me.pem"), Path("/me.key"))
-    assert given["compose"] is merged
+    assert given["compose"] is one_file
 
 
 def test_a_file_of_our_own_is_all_ours(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

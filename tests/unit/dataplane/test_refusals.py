@@ -13,6 +13,7 @@ from frontserver.dataplane.errors import (
     ReloadFailedError,
     RuntimeActionError,
     TooManyTransactionsError,
+    TroubleError,
     VersionConflictError,
 )
 from frontserver.dataplane.refusals import answered_by_haproxy, refusal, tidy
@@ -61,7 +62,9 @@ def meaning(status: int, message: str) -> ProxyError:
         (500, f"{SOCKET} [3]  Server still has connections attached to it.", BusyError),
         (500, f"cannot execute SetServerAddr: {SOCKET} [3]  No such backend.", RuntimeActionError),
         (500, f"cannot execute SetServerState: {SOCKET} {REFUSED} [set]", RuntimeActionError),
-        (500, "open /tx/x: no space left on device", DataPlaneError),
+        (500, "open /tx/x: no space left on device", TroubleError),
+        (503, "the gateway has nobody to ask", TroubleError),
+        (500, f"{SOCKET} [3]  'server' expects a name.", DataPlaneError),
         (422, "version in query is required", DataPlaneError),
         (400, f"Reload failed: cannot reload: {REFUSED}, ", ProxyUnavailableError),
         (404, f"{SOCKET} {REFUSED} [show map x] not found", ProxyUnavailableError),

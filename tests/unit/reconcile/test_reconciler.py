@@ -189,6 +189,59 @@ async def test_a_database_that_is_gone_for_a_while_disturbs_nothing() -> None:
         assert (await reconciler.settle(mongo().key, revision, 5)).state == ACTIVE
 
 
+async def test_a_problem_that_isn_t_haproxys_absence_doesn_t_count_as_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A reload that is refused, say: HAProxy answers, and runs what it ran."""
+    world = World()
+
+    async def reload(*arguments: object) -> None:
+        raise ConfigRejectedError("the port is taken")
+
+    async with world.running() as reconciler:
+        await until(lambda: reconciler.proxy_status().in_step)
+        monkeypatch.setattr(world.backend, "reload", reload)
+        world.source.put(http("shop", sticky=CookieName("A")))
+        reconciler.wake()
+        await until(lambda: "taken" in (reconciler.proxy_status().reason or ""))
+        status = reconciler.proxy_status()
+
+    assert (status.reachable, status.in_step) == (True, False)
+
+
+async def test_a_hint_is_for_operators_and_not_for_agents(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+
+    async def away() -> None:
+        raise ProxyUnavailableError("nobody answers", hint="start it")
+
+    async with world.running() as reconciler:
+        await until(lambda: reconciler.proxy_status().in_step)
+        monkeypatch.setattr(world.backend, "observe", away)
+        world.backend.crash()
+        await until(lambda: not reconciler.proxy_status().in_step)
+        revision = world.source.put(http())
+        reconciler.wake()
+        await until(lambda: reconciler.status(http().key).reason is not None)
+        route = await reconciler.settle(http().key, revision, 0.05)
+
+    assert reconciler.proxy_status().reason == "nobody answers (start it)"
+    assert route.reason == "nobody answers"
+
+
+async def test_files_that_stay_behind_are_a_warning() -> None:
+    world = World()
+    await world.reconciler.step()
+    assert world.reconciler.proxy_status().warnings == ()
+
+    world.backend.disk_problem = "no space left on device"
+
+    (warning,) = world.reconciler.proxy_status().warnings
+    assert warning.endswith("no space left on device")
+
+
 async def test_a_restarted_control_plane_adopts_what_runs() -> None:
     world = World()
     await world.publish(http(), mongo(), http("other", sticky=CookieName("A")))

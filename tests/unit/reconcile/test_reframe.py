@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from frontserver.model.routes import ProfileName
@@ -85,3 +87,19 @@ def test_warnings_are_shown_until_they_are_taken_back() -> None:
 
     reconciler.warn("templates", None)
     assert reconciler.proxy_status().warnings == ()
+
+
+async def test_it_is_not_in_step_before_the_wanted_listeners_are_loaded() -> None:
+    """Whoever waits for that may stop another HAProxy next."""
+    world = World()
+    await world.reconciler.step()
+    world.reconciler = world.again(msgspec.structs.replace(FRONTENDS, hard_stop_after="9m"))
+    world.backend.preparing = asyncio.Event()
+
+    async with world.running() as reconciler:
+        await until(lambda: reconciler._reloads.preparing)
+        assert "it is reloaded" in (reconciler.proxy_status().reason or "")
+        assert not reconciler.proxy_status().in_step
+
+        world.backend.preparing.set()
+        await until(lambda: reconciler.proxy_status().in_step)

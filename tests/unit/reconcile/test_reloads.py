@@ -12,7 +12,7 @@ import pytest
 
 from frontserver.backends.memory import MemoryBackend
 from frontserver.backends.port import Leftovers, Prepared
-from frontserver.errors import ProxyUnavailableError
+from frontserver.errors import ConfigRejectedError, ProxyUnavailableError
 from frontserver.model.measurements import Unmeasured
 from frontserver.model.routes import CookieName, HttpRoute
 from frontserver.model.status import RouteState
@@ -238,6 +238,7 @@ class Alone:
         self,
         *,
         gap: float = 0.0,
+        rejected: float = 0.0,
         budget: int = 1 << 30,
         policy: PoolPolicy = POLICY,
         pause: float = 0.0,
@@ -250,6 +251,7 @@ class Alone:
             self.applied,
             Backoff(pause, pause, time.monotonic),
             gap=gap,
+            rejected=rejected,
             budget=budget,
             measurements=self.told,
             woken=self._wake,
@@ -564,3 +566,22 @@ async def test_a_profile_that_went_is_hot_no_more() -> None:
 
     assert first not in alone.applied.layout.pools
     assert alone.reloads.hot == {*alone.applied.layout.pools}
+
+
+async def test_a_reload_that_haproxy_refused_is_not_soon_tried_again() -> None:
+    """It passed HAProxy's check: each try makes HAProxy refuse new connections for a while."""
+    alone = await Alone(rejected=30.0).start()
+    wanted = alone.begin(sticky())
+
+    async def refuse(*arguments: object) -> None:
+        raise ConfigRejectedError("the port is taken")
+
+    alone.backend.reload = refuse  # type: ignore[assignment, method-assign]
+    await alone.reloads.wait()
+
+    with pytest.raises(ConfigRejectedError):
+        await alone.reloads.finish(wanted, lambda _: 1)
+
+    assert alone.reloads.remaining > 20
+    alone.reloads.forgive()
+    assert alone.reloads.remaining == 0

@@ -28,6 +28,7 @@ QUICK = Timing(
     sweep=0,
     sweep_rest=0,
     reloads=0,
+    rejected=0,
     least_pause=0.001,
     most_pause=0.01,
 )

@@ -15,6 +15,7 @@ from frontserver.backends.dataplane.ledger import Ledger
 from frontserver.backends.dataplane.observer import Observer
 from frontserver.backends.dataplane.performer import Performer
 from frontserver.backends.dataplane.places import DataPlaneDialect
+from frontserver.backends.dataplane.transactions import DeadTransactions
 from frontserver.backends.dataplane.writer import Writer
 from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import Leftovers, Look, Prepared, State
@@ -73,9 +74,13 @@ class DataPlaneBackend:
         self._idleness = Idleness(client, self._performer, self._book, self._writer.held)
         self._listeners: list[Callable[[], None]] = []
         self._behind_since = 0.0
+        self._disk_problem: str | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._switching = False
+        self._shared = compose is not None
+        self._dead = DeadTransactions(client)
+        self._untidy = False
 
     # --- what is known ---
 
@@ -95,6 +100,10 @@ class DataPlaneBackend:
     def disk_behind(self) -> float:
         return time.monotonic() - self._behind_since if self._behind_since else 0.0
 
+    @property
+    def disk_problem(self) -> str | None:
+        return self._disk_problem
+
     async def leftovers(self) -> Leftovers:
         return Leftovers()
 
@@ -108,10 +117,13 @@ class DataPlaneBackend:
             self._watching = asyncio.create_task(self._watch())
         # First: without HAProxy, nothing that the API says of it can be believed.
         await self._client.runtime.info()
+        await self._delete_dead()
         self._files.forget()
         await self._files.prepare()
         await self._files.put_certificates(empty.config)
         self._use_places()
+        # Whatever was away has come back, perhaps with another file under the same version.
+        self._writer.edited()
 
     def _use_places(self) -> None:
         self._performer.places = self._files.places
@@ -122,10 +134,15 @@ class DataPlaneBackend:
         there = True
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
+            before = self._writer.version
             try:
-                pid = (await self._client.runtime.info()).pid
-                changed = self._observer.worker not in (None, pid)
+                info = await self._client.runtime.info()
+                changed = self._observer.worker not in (None, info.pid)
                 back, there = not there, True
+                if before is not None and before == self._writer.version:
+                    self._see_version(info.configuration, before)
+                if self._untidy or self._dead.due:
+                    await self._delete_dead()
             except ProxyError:
                 changed, there, back = there, False, False
             except Exception:
@@ -138,6 +155,13 @@ class DataPlaneBackend:
         for listener in self._listeners:
             listener()
 
+    def _see_version(self, version: int | None, ours: int) -> None:
+        """Notice that somebody else has changed the file that is ours alone."""
+        if version not in (None, ours) and not self._shared:
+            logger.warning("somebody has changed the front server's file; it is written anew")
+            self._writer.edited()
+            self._flush_soon()
+
     async def observe(self) -> Running:
         async with self._writer.held():
             await self._compare_versions()
@@ -148,6 +172,7 @@ class DataPlaneBackend:
             running = await self._observer.observe()
             if self._observer.label is not None:
                 self._writer.label = self._observer.label
+                self._flush_soon()
         return running
 
     async def _compare_versions(self) -> None:
@@ -220,12 +245,23 @@ class DataPlaneBackend:
                 if delay != _FLUSH_RETRY:
                     known = isinstance(error, FrontServerError)
                     logger.error("%s; it is tried again until it works", error, exc_info=not known)
+                self._disk_problem = str(error)
                 delay = _FLUSH_RETRY
                 self._behind_since = since
             else:
+                # Failed writes have left something behind.
+                self._untidy = self._untidy or self._disk_problem is not None
+                self._disk_problem = None
                 delay = _FLUSH_DELAY
                 self._measurements.flushed(time.monotonic() - since, written)
         self._behind_since = 0.0
+        self._disk_problem = None
+
+    async def _delete_dead(self) -> None:
+        """Whatever failed writes left behind may go."""
+        async with self._writer.held():
+            await self._dead.delete()
+        self._untidy = False
 
     # --- reloads ---
 
@@ -268,7 +304,7 @@ class DataPlaneBackend:
             if self._writer.is_apart:
                 self._changed()
             self._flush_soon()
-        self._behind_since = 0.0
+        self._behind_since, self._disk_problem = 0.0, None
         logger.info("HAProxy runs configuration %s (%s)", label, ", ".join(reasons))
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from frontserver.backends.dataplane.book import Book
 from frontserver.backends.dataplane.places import Places, file_name
 from frontserver.backends.dataplane.servers import PREPARED, body
 from frontserver.dataplane.client import DataPlaneClient
-from frontserver.dataplane.errors import AbsentError, BusyError, DataPlaneError
+from frontserver.dataplane.errors import AbsentError, BusyError, DataPlaneError, TroubleError
 from frontserver.errors import CommandRefusedError
 from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import (
@@ -52,33 +52,49 @@ class Performer:
         """Take steps; returns the routes that failed, with HAProxy's reason.
 
         Whatever was begun for such a route is undone. What goes is gone before anything comes:
-        a name may change hands.
+        a name may change hands. Raises `TroubleError` if the API couldn't do anything that was
+        asked, for a reason of its own: no route is to blame then.
         """
         failed: dict[RouteKey, str] = {}
+        troubles: list[TroubleError] = []
         for some in (
             [step for step in steps if step.new is None],
             [step for step in steps if step.new is not None],
         ):
             waiting = iter(some)
-            workers = [self._work(waiting, failed) for _ in range(min(_AT_ONCE, len(some)))]
+            workers = [
+                self._work(waiting, failed, troubles) for _ in range(min(_AT_ONCE, len(some)))
+            ]
             # All end before the first of their errors counts: nothing goes on behind our back.
             for result in await asyncio.gather(*workers, return_exceptions=True):
                 if isinstance(result, BaseException):
                     raise result
+        if troubles and len(troubles) == len(steps):
+            raise troubles[0]
         return failed
 
-    async def _work(self, steps: Iterator[RouteSteps], failed: dict[RouteKey, str]) -> None:
+    async def _work(
+        self,
+        steps: Iterator[RouteSteps],
+        failed: dict[RouteKey, str],
+        troubles: list[TroubleError],
+    ) -> None:
         # Shared with other workers: each takes the next.
         for step in steps:
             try:
                 await self._take(step)
             except CommandRefusedError as error:
                 failed[step.key] = error.message
+            except TroubleError as error:
+                failed[step.key] = error.message
+                troubles.append(error)
 
     async def _take(self, step: RouteSteps) -> None:
         async with self._book.turn(_backends(step.actions)):
             try:
                 await self._take_in_turn(step.actions)
+            except TroubleError:
+                raise
             except DataPlaneError as error:
                 raise CommandRefusedError(f"the change of {step.key}", error.message) from error
 

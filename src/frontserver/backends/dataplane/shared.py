@@ -1,8 +1,8 @@
 """One configuration file for the operator's sections and ours.
 
 Ours are known by their names: `fs_…`, and profiles and slots. Whatever else is in the file is the
-operator's and is handed back as it was read; the Data Plane API puts all sections in an order of
-its own.
+operator's and is handed back as it was read, but that `one_file` says which defaults its sections
+have; the Data Plane API puts all sections in an order of its own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from io import StringIO
 
+from frontserver.backends.dataplane.parents import with_parents
 from frontserver.errors import ConfigRejectedError
 
 # Keywords that begin a section of a configuration (HAProxy configuration manual, 2.1 and 4).
@@ -26,6 +27,11 @@ _CONDITION = re.compile(r"^[ \t]*\.(?:if|elif|else|endif)\b.*$", re.MULTILINE)
 
 # Written by the Data Plane API at the top, and anew each time.
 _HEADER = re.compile(r"# _(?:md5hash|version)=.*\n")
+
+
+def one_file(theirs: str, ours: str) -> str:
+    """As `merged`, where each section of `theirs` says which defaults it has."""
+    return with_parents(merged(theirs, ours).removesuffix(ours)) + ours
 
 
 def merged(theirs: str, ours: str) -> str:

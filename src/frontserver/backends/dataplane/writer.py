@@ -74,6 +74,11 @@ class Writer:
         return self._behind or self._takeovers.waiting or bool(self._book.weights)
 
     @property
+    def version(self) -> int | None:
+        """The version that the API has since the last write; `None` while that isn't known."""
+        return None if self._lock.locked() else self._version
+
+    @property
     def is_apart(self) -> bool:
         """Whether memory, disk and process may disagree."""
         return self._apart is not None
@@ -89,6 +94,12 @@ class Writer:
         self._behind, self._written, self._version = True, None, None
         self._files.forget()
         self._takeovers.forget()
+
+    def edited(self) -> None:
+        """Somebody else may have changed the file that is ours."""
+        if self.state is not None:
+            self._behind, self._written, self._version = True, None, None
+        self._files.forget()
 
     async def flush(self) -> int:
         """Write what is behind; returns the bytes written.

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+import msgspec
+
 from frontserver.backends.file.coldstart import ColdStart
 from frontserver.backends.file.drafts import Draft, Drafts
 from frontserver.backends.file.flushing import Flushing
@@ -33,6 +35,7 @@ from frontserver.haproxy.process import HaproxyProcess
 from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.model.measurements import Measurements, Unmeasured
 from frontserver.model.routes import RouteKey
+from frontserver.model.targets import HostPort
 from frontserver.planning.actions import Action, PutCertificate
 from frontserver.planning.limits import RuntimeLimits
 from frontserver.planning.plan import ReloadReason, RouteSteps
@@ -57,9 +60,12 @@ class FileBackend:
         canary: Canary | None = None,
         prober: Prober | None = None,
         measurements: Measurements | None = None,
+        first_bind: HostPort | None = None,
     ) -> None:
         """Without a `canary`, new profiles are loaded untried; without a `prober`, what this
-        HAProxy can do is what its version is known for.
+        HAProxy can do is what its version is known for. With `first_bind` a HAProxy that is
+        started listens there alone, until the first reload: whatever it was left with may be old,
+        and another one may have its ports.
         """
         self._renderer = renderer
         self._generations = generations
@@ -79,6 +85,7 @@ class FileBackend:
             runtime, generations, self._judge, self._performer, self._old_workers, prober
         )
         self._handover = Handover(process, runtime, master, self._observer)
+        self._first_bind = first_bind
         self._cold_start = ColdStart(renderer, generations, self._mirror, self._drafts, self._judge)
 
     @property
@@ -91,13 +98,15 @@ class FileBackend:
     # --- starting and observing ---
 
     async def start(self, empty: State) -> None:
-        await self._cold_start.provide(empty)
+        bind = self._first_bind
+        await self._cold_start.provide(empty if bind is None else _listening(empty, bind))
         try:
             await self._process.ensure_running(self._cold_start.prepare)
         except ProxyUnavailableError:
             # Whoever starts it will find the listeners that are set now.
             await asyncio.to_thread(self._cold_start.reframe)
             raise
+        self._first_bind, self._cold_start.frame = None, empty.config
 
         current = self._generations.current()
         if current is not None and await self._observer.runs(current):
@@ -239,6 +248,10 @@ class FileBackend:
         return self._flushing.behind
 
     @property
+    def disk_problem(self) -> str | None:
+        return self._flushing.problem
+
+    @property
     def growing(self) -> frozenset[str]:
         if self._renderer.newest.holds("custom/slot.cfg.j2"):
             # What is made at run time has no lines of the operator's.
@@ -260,3 +273,12 @@ class FileBackend:
         await self._flushing.close()
         await self._process.close()
         await self._runtime.close()
+
+
+def _listening(state: State, bind: HostPort) -> State:
+    """The same with this listener alone."""
+    frontends = msgspec.structs.replace(
+        state.config.frontends, http_binds=(bind,), https_binds=(), mongo_binds=()
+    )
+    config = msgspec.structs.replace(state.config, frontends=frontends)
+    return msgspec.structs.replace(state, config=config)

@@ -17,9 +17,13 @@ _RETRY = 1.0
 
 
 class Flushing:
-    """Has a mirror flush what is behind, and knows for how long some of it has been."""
+    """Has a mirror flush what is behind, and knows for how long some of it has been.
+
+    `problem` is why the last flush failed, if it did.
+    """
 
     def __init__(self, mirror: Mirror, measurements: Measurements) -> None:
+        self.problem: str | None = None
         self._mirror = mirror
         self._measurements = measurements
         self._behind_since = 0.0
@@ -59,8 +63,10 @@ class Flushing:
                 if delay != _RETRY:
                     known = isinstance(error, FrontServerError)
                     logger.error("%s; it is tried again until it works", error, exc_info=not known)
+                self.problem = str(error)
                 delay = _RETRY
                 self._behind_since = since
             else:
+                self.problem = None
                 self._measurements.flushed(time.monotonic() - since, written)
         self._behind_since = 0.0

@@ -14,7 +14,7 @@ import msgspec
 
 from frontserver.backends.dataplane.places import file_name
 from frontserver.dataplane.client import DataPlaneClient
-from frontserver.dataplane.configuration import RawConfiguration
+from frontserver.dataplane.configuration import RawConfiguration, Transaction
 from frontserver.dataplane.errors import (
     AbsentError,
     BusyError,
@@ -185,6 +185,9 @@ class FakeApi:
             raise AbsentError("No such server.", status=404) from None
 
     # --- configuration ---
+
+    async def transactions(self) -> tuple[Transaction, ...]:
+        return ()
 
     async def version(self) -> int:
         await self._called("version")

@@ -1,0 +1,135 @@
+"""Rows of the fault table: a Data Plane without room on its disk, and files edited by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.patient import Patient
+from harness.polling import until
+from harness.stack import NativeStack
+from tests.e2e.faults import LONG, healed
+
+pytestmark = pytest.mark.dataplane_backend
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 4 MiB, or a skip where none may be mounted."""
+    place = Path(tempfile.mkdtemp(prefix="fs-disk-"))
+    mount = shutil.which("mount")
+    size = f"size={4 * MIB}"
+    done = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", size, "tmpfs", str(place)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if not done or done.returncode != 0:
+        place.rmdir()
+        pytest.skip(f"no file system can be mounted here: {done.stderr if done else 'no mount'}")
+    try:
+        yield place
+    finally:
+        subprocess.run([shutil.which("umount") or "umount", "-l", str(place)], check=True)
+        place.rmdir()
+
+
+def fill(place: Path) -> Path:
+    """Leave no room on the file system of `place`; the file that takes it."""
+    filler = place / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 4096)
+    return filler
+
+
+def test_the_disk_is_full(small_disk: Path, make_stack: Callable[..., NativeStack]) -> None:
+    """Routes go live without it; what needs a reload waits, and says why."""
+    stack = make_stack(backend="dataplane", dataplane={"directory": small_disk / "dp"})
+    with Patient(stack) as patient:
+        patient.until_written()
+        filler = fill(small_disk)
+        assert patient.publish("full", patient.origin("a"))["status"] == "active"
+        until("there is a warning", lambda: any("space left" in w for w in patient.warnings()))
+        assert patient.reasons() == ""
+        headers = {"request": {"set": {"X-Full": "1"}}}
+        patient.publish("full-reload", patient.origin("b"), wait=0, headers=headers)
+        patient.until_it_says("space left")
+        until(
+            "the route says it too",
+            lambda: "space left" in patient.route("full-reload").get("reason", ""),
+        )
+        assert patient.broken([*patient.untouched, "full"]) == []
+        filler.unlink()
+        healed(patient, "disk full")
+        until("no warning is left", lambda: patient.warnings() == [])
+        if LONG:
+            with patient.dataplane.client() as client:
+                until(
+                    "no transaction is left over",
+                    lambda: client.get("/services/haproxy/transactions").json() == [],
+                    seconds=30,
+                )
+        # What was live while there was no room is there by the files alone.
+        stack.front.kill()
+        stack.front.kill_haproxy()
+        patient.dataplane.haproxy.start()
+        until("all routes are served", lambda: patient.broken() == [])
+
+
+def append(text: str) -> str:
+    return f"{text}\nbackend somebody_s from fs_http\n    server s 127.0.0.1:1\n"
+
+
+def spoil(text: str) -> str:
+    return f"{text}\nbackend somebody_s from fs_http\n    nonsense here\n"
+
+
+def empty(text: str) -> str:
+    del text
+    return ""
+
+
+def behead(text: str) -> str:
+    """Without the lines that the API knows its file by."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+
+
+EDITS = [append, spoil, empty, behead]
+
+
+@pytest.mark.parametrize("running", [True, False] if LONG else [True])
+@pytest.mark.parametrize("edit", EDITS if LONG else [append, spoil])
+def test_the_file_is_edited_by_hand(
+    patient: Patient, edit: Callable[[str], str], running: bool
+) -> None:
+    """It is written anew, whether the Data Plane ran meanwhile or not; nobody is disturbed."""
+    name = f"edit-{edit.__name__}-{'up' if running else 'down'}"
+    patient.publish(name, patient.origin("a"))
+    patient.until_written()
+    dataplane = patient.dataplane
+    config = dataplane.files.config
+    before = config.read_text()
+    if not running:
+        dataplane.kill()
+    config.write_text(edit(before))
+    if not running:
+        dataplane.start()
+
+    def is_ours() -> bool:
+        text = config.read_text()
+        return "somebody_s" not in text and "# _version=" in text and "backend fs_rev_" in text
+
+    until("the file is ours again", is_ours, detail=patient.stack.front.tail)
+    healed(patient, f"file edited by hand: {edit.__name__}, {running=}")
+    assert patient.publish(f"{name}-later", patient.origin("b"))["status"] == "active"
+    healed(patient, f"a change after {edit.__name__}")
