@@ -76,9 +76,6 @@ class Driver:
 
     async def start(self) -> None:
         await self.backend.start(self.state)
-        if (await self.backend.observe()).frontends is None:
-            # Somebody else started HAProxy, with another configuration.
-            await self.backend.reload(self.state, (ReloadReason.FRONTENDS,))
 
     async def to(self, *routes: Route) -> Plan:
         target = CompiledConfig(self.state.config.frontends).with_routes(compiled(*routes))
@@ -129,6 +126,9 @@ class Driver:
 async def driver(backend: Backend, frontends: Frontends) -> Driver:
     made = Driver(backend, frontends)
     await made.start()
+    if (await made.seen()).frontends is None:
+        # Somebody else started HAProxy, with another configuration.
+        await backend.reload(made.state, (ReloadReason.FRONTENDS,))
     return made
 
 
