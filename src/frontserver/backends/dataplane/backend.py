@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from frontserver.backends.dataplane.book import Book
@@ -17,11 +16,11 @@ from frontserver.backends.dataplane.performer import Performer
 from frontserver.backends.dataplane.places import DataPlaneDialect
 from frontserver.backends.dataplane.transactions import DeadTransactions
 from frontserver.backends.dataplane.writer import Writer
+from frontserver.backends.flushing import Flushing
 from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import Leftovers, Look, Prepared, State
 from frontserver.dataplane.client import DataPlaneClient
 from frontserver.errors import (
-    FrontServerError,
     ProxyError,
     ProxyUnavailableError,
 )
@@ -35,9 +34,6 @@ from frontserver.rendering.render import Renderer
 
 logger = logging.getLogger(__name__)
 
-# Changes of so many seconds are written together.
-_FLUSH_DELAY = 0.25
-_FLUSH_RETRY = 1.0
 # Seconds between two looks at HAProxy's process.
 _WATCH_SECONDS = 1.0
 
@@ -65,7 +61,6 @@ class DataPlaneBackend:
         self._client = client
         self._renderer = renderer
         self._ledger = ledger
-        self._measurements = measurements or Unmeasured()
         self._book = Book()
         self._files = Files(client)
         self._performer = Performer(client, self._book)
@@ -73,9 +68,7 @@ class DataPlaneBackend:
         self._writer = Writer(client, Document(renderer), self._files, self._book, compose=compose)
         self._idleness = Idleness(client, self._performer, self._book, self._writer.held)
         self._listeners: list[Callable[[], None]] = []
-        self._behind_since = 0.0
-        self._disk_problem: str | None = None
-        self._flushing: asyncio.Task[None] | None = None
+        self._flushing = Flushing(self._writer, measurements or Unmeasured(), self._make_untidy)
         self._watching: asyncio.Task[None] | None = None
         self._switching = False
         self._shared = compose is not None
@@ -98,11 +91,11 @@ class DataPlaneBackend:
 
     @property
     def disk_behind(self) -> float:
-        return time.monotonic() - self._behind_since if self._behind_since else 0.0
+        return self._flushing.behind
 
     @property
     def disk_problem(self) -> str | None:
-        return self._disk_problem
+        return self._flushing.problem
 
     async def leftovers(self) -> Leftovers:
         return Leftovers()
@@ -160,7 +153,7 @@ class DataPlaneBackend:
         if version not in (None, ours) and not self._shared:
             logger.warning("somebody has changed the front server's file; it is written anew")
             self._writer.edited()
-            self._flush_soon()
+            self._flushing.soon()
 
     async def observe(self) -> Running:
         async with self._writer.held():
@@ -172,7 +165,7 @@ class DataPlaneBackend:
             running = await self._observer.observe()
             if self._observer.label is not None:
                 self._writer.label = self._observer.label
-                self._flush_soon()
+                self._flushing.soon()
         return running
 
     async def _compare_versions(self) -> None:
@@ -204,7 +197,7 @@ class DataPlaneBackend:
 
     async def perform(self, actions: Sequence[Action]) -> None:
         await self._performer.perform(actions)
-        self._flush_soon()
+        self._flushing.soon()
 
     async def idle(self, backends: Sequence[str]) -> frozenset[str]:
         # Disk must not know two routes on one slot.
@@ -226,36 +219,11 @@ class DataPlaneBackend:
         if steps and self._book.weights:
             # A weight is set by a write, and counts from then.
             await self._writer.flush()
-        self._flush_soon()
+        self._flushing.soon()
 
-    def _flush_soon(self) -> None:
-        if self._writer.is_behind and not self._behind_since:
-            self._behind_since = time.monotonic()
-        if self._writer.is_behind and (self._flushing is None or self._flushing.done()):
-            self._flushing = asyncio.create_task(self._flush_later())
-
-    async def _flush_later(self) -> None:
-        delay = _FLUSH_DELAY
-        while self._writer.is_behind:
-            await asyncio.sleep(delay)
-            since, self._behind_since = self._behind_since, time.monotonic()
-            try:
-                written = await self._writer.flush()
-            except Exception as error:
-                if delay != _FLUSH_RETRY:
-                    known = isinstance(error, FrontServerError)
-                    logger.error("%s; it is tried again until it works", error, exc_info=not known)
-                self._disk_problem = str(error)
-                delay = _FLUSH_RETRY
-                self._behind_since = since
-            else:
-                # Failed writes have left something behind.
-                self._untidy = self._untidy or self._disk_problem is not None
-                self._disk_problem = None
-                delay = _FLUSH_DELAY
-                self._measurements.flushed(time.monotonic() - since, written)
-        self._behind_since = 0.0
-        self._disk_problem = None
+    def _make_untidy(self) -> None:
+        """Failed writes have left something behind."""
+        self._untidy = True
 
     async def _delete_dead(self) -> None:
         """Whatever failed writes left behind may go."""
@@ -303,18 +271,14 @@ class DataPlaneBackend:
             self._idleness.forget_all()
             if self._writer.is_apart:
                 self._changed()
-            self._flush_soon()
-        self._behind_since, self._disk_problem = 0.0, None
+            self._flushing.soon()
+        self._flushing.caught_up()
         logger.info("HAProxy runs configuration %s (%s)", label, ", ".join(reasons))
 
     async def close(self) -> None:
-        for task in (self._watching, self._flushing):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
         await self._idleness.close()
-        try:
-            await self._writer.flush()
-        except FrontServerError as error:
-            logger.error("%s; HAProxy goes on, but its files are behind", error)
+        await self._flushing.close()
         await self._client.close()

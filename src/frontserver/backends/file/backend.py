@@ -10,7 +10,6 @@ import msgspec
 
 from frontserver.backends.file.coldstart import ColdStart
 from frontserver.backends.file.drafts import Draft, Drafts
-from frontserver.backends.file.flushing import Flushing
 from frontserver.backends.file.generations import Generations
 from frontserver.backends.file.handover import Handover
 from frontserver.backends.file.judge import Check, Judge
@@ -19,6 +18,7 @@ from frontserver.backends.file.observer import Observer
 from frontserver.backends.file.oldworkers import OldWorkers
 from frontserver.backends.file.performer import Performer
 from frontserver.backends.file.tree import Tree
+from frontserver.backends.flushing import Flushing
 from frontserver.backends.port import Leftovers, Look, Prepared, State
 from frontserver.errors import (
     ConfigRejectedError,

@@ -50,7 +50,7 @@ class World:
     async def abandon(self) -> None:
         """End all that the control planes have going on, as `kill -9` does: nothing is flushed."""
         for backend in self._abandoned:
-            for task in (backend._flushing, backend._watching, backend._idleness._looking):
+            for task in (backend._flushing._task, backend._watching, backend._idleness._looking):
                 if task is not None:
                     task.cancel()
                     await asyncio.wait({task})

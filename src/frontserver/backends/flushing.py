@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
+from typing import Protocol
 
-from frontserver.backends.file.mirror import Mirror
 from frontserver.errors import FrontServerError
 from frontserver.model.measurements import Measurements
 
@@ -16,15 +17,34 @@ _DELAY = 0.25
 _RETRY = 1.0
 
 
-class Flushing:
-    """Has a mirror flush what is behind, and knows for how long some of it has been.
+class Disk(Protocol):
+    """Files that follow what is done at run time."""
 
-    `problem` is why the last flush failed, if it did.
+    @property
+    def is_behind(self) -> bool:
+        """Whether they say less than HAProxy runs."""
+        ...
+
+    async def flush(self) -> int:
+        """Write what is behind; returns the bytes written."""
+        ...
+
+
+class Flushing:
+    """Has files flushed that are behind, and knows for how long they have been.
+
+    `problem` is why the last flush failed, if it did; `recovered` is called once one works again.
     """
 
-    def __init__(self, mirror: Mirror, measurements: Measurements) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        measurements: Measurements,
+        recovered: Callable[[], None] = lambda: None,
+    ) -> None:
         self.problem: str | None = None
-        self._mirror = mirror
+        self._disk = disk
+        self._recovered = recovered
         self._measurements = measurements
         self._behind_since = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -36,10 +56,14 @@ class Flushing:
 
     def soon(self) -> None:
         """Flush in a moment, if anything is behind. Returns at once."""
-        if self._mirror.is_behind and not self._behind_since:
+        if self._disk.is_behind and not self._behind_since:
             self._behind_since = time.monotonic()
-        if self._mirror.is_behind and (self._task is None or self._task.done()):
+        if self._disk.is_behind and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._flush_later())
+
+    def caught_up(self) -> None:
+        """Nothing is behind any more."""
+        self._behind_since, self.problem = 0.0, None
 
     async def close(self) -> None:
         """Flush what is behind, now, and nothing any more."""
@@ -47,18 +71,18 @@ class Flushing:
             self._task.cancel()
             await asyncio.wait({self._task})
         try:
-            if self._mirror.is_behind:
-                await self._mirror.flush()
+            if self._disk.is_behind:
+                await self._disk.flush()
         except FrontServerError as error:
             logger.error("%s; HAProxy goes on, but its files are behind", error)
 
     async def _flush_later(self) -> None:
         delay = _DELAY
-        while self._mirror.is_behind:
+        while self._disk.is_behind:
             await asyncio.sleep(delay)
             since, self._behind_since = self._behind_since, time.monotonic()
             try:
-                written = await self._mirror.flush()
+                written = await self._disk.flush()
             except Exception as error:
                 if delay != _RETRY:
                     known = isinstance(error, FrontServerError)
@@ -67,6 +91,9 @@ class Flushing:
                 delay = _RETRY
                 self._behind_since = since
             else:
+                if self.problem is not None:
+                    self._recovered()
                 self.problem = None
+                delay = _DELAY
                 self._measurements.flushed(time.monotonic() - since, written)
-        self._behind_since = 0.0
+        self.caught_up()
