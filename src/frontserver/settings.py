@@ -29,6 +29,9 @@ PREFIX = "FRONTSERVER_"
 # Variables of the agent program and of whoever looks for a mongod: not ours to judge.
 _FOREIGN = ("FRONTSERVER_URL", "FRONTSERVER_AGENT_", "FRONTSERVER_MONGOD_BIN")
 
+# HAProxy configuration manual, 4: letters, digits and four others.
+_SECTION_NAME = re.compile(r"[A-Za-z0-9_.:-]+")
+
 # A path of a Unix socket has at most 107 bytes (unix(7)).
 _SOCKET_PATH_LIMIT = 107
 
@@ -65,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dataplane_certificate: Path | None = None
     dataplane_key: Path | None = None
     dataplane_file: Literal["own", "shared"] = "own"
+    dataplane_http_frontends: tuple[str, ...] = ()
+    dataplane_mongodb_frontends: tuple[str, ...] = ()
     installation: str = "frontserver"
     key_type: Literal["rsa", "ec"] = "rsa"
     reserved_subdomains: frozenset[str] = frozenset()
@@ -189,6 +194,7 @@ def _check_together(settings: Settings) -> None:
             f"{PREFIX}DATAPLANE_KEY: it is the key of a client certificate; "
             f"set {PREFIX}DATAPLANE_CERTIFICATE too"
         )
+    problems += _check_adopted(settings)
     if settings.app_domain == settings.mongo_domain:
         problems.append(f"{PREFIX}MONGO_DOMAIN: must differ from {PREFIX}APP_DOMAIN")
     binds = [*settings.http_bind, *settings.https_bind, *settings.mongo_bind, settings.listen]
@@ -199,6 +205,23 @@ def _check_together(settings: Settings) -> None:
     ]
     if problems:
         raise SettingsError(problems)
+
+
+def _check_adopted(settings: Settings) -> list[str]:
+    http, mongodb = settings.dataplane_http_frontends, settings.dataplane_mongodb_frontends
+    variables = f"{PREFIX}DATAPLANE_HTTP_FRONTENDS, {PREFIX}DATAPLANE_MONGODB_FRONTENDS"
+    if not http and not mongodb:
+        return []
+    problems = [
+        f"{variables}: {name} is named twice, and can lead to routes of one kind only"
+        for name in sorted(set(http) & set(mongodb))
+    ]
+    if (settings.backend, settings.dataplane_file) != ("dataplane", "shared"):
+        problems.append(
+            f"{variables}: frontends of yours are adopted in a file that is shared alone; set "
+            f"{PREFIX}BACKEND=dataplane and {PREFIX}DATAPLANE_FILE=shared"
+        )
+    return problems
 
 
 def _choice(*allowed: str) -> Callable[[str], str]:
@@ -342,6 +365,16 @@ def _switch(text: str) -> bool:
     return _choice("on", "off", "true", "false")(text.lower()) in {"on", "true"}
 
 
+def _frontends(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if not _SECTION_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not the name of a frontend of HAProxy's")
+        if name.startswith("fs_"):
+            raise ValueError(f"{name!r} begins with fs_, and so is the front server's own")
+    return names
+
+
 def _labels(text: str) -> frozenset[str]:
     return frozenset(part.strip().lower() for part in text.split(",") if part.strip())
 
@@ -376,6 +409,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "dataplane_certificate": _readable,
     "dataplane_key": _readable,
     "dataplane_file": _choice("own", "shared"),
+    "dataplane_http_frontends": _frontends,
+    "dataplane_mongodb_frontends": _frontends,
     "installation": _installation,
     "key_type": _choice("rsa", "ec"),
     "reserved_subdomains": _labels,

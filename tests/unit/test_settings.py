@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -304,3 +305,34 @@ def test_profiles_for_agents_are_a_list_of_names() -> None:
     assert found == frozenset({"gold", "internal"})
     (problem,) = problems_of(route_profiles="gold,../../etc")
     assert problem.startswith("FRONTSERVER_ROUTE_PROFILES: ")
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        (
+            {"HTTP": "www"},
+            "set FRONTSERVER_BACKEND=dataplane and FRONTSERVER_DATAPLANE_FILE=shared",
+        ),
+        ({"HTTP": "www", "MONGODB": "www", "FILE": "shared"}, "www is named twice"),
+        ({"HTTP": "a b", "FILE": "shared"}, "'a b' is not the name of a frontend"),
+        ({"MONGODB": "fs_in_http", "FILE": "shared"}, "begins with fs_"),
+    ],
+)
+def test_frontends_that_cannot_be_adopted_are_refused(environ: dict[str, str], says: str) -> None:
+    given = {
+        f"FRONTSERVER_DATAPLANE_{name}" + ("_FRONTENDS" if name != "FILE" else ""): value
+        for name, value in environ.items()
+    }
+    with pytest.raises(SettingsError, match=re.escape(says)):
+        load(given)
+
+
+def test_frontends_to_adopt_are_named_once_each() -> None:
+    settings = load(
+        {
+            "FRONTSERVER_DATAPLANE_FILE": "shared",
+            "FRONTSERVER_DATAPLANE_HTTP_FRONTENDS": "www, tls,www",
+        }
+    )
+    assert settings.dataplane_http_frontends == ("www", "tls")

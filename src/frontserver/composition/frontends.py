@@ -35,6 +35,8 @@ def make_frontends(settings: Settings, templates: Templates) -> Frontends:
         templates=templates.fingerprint(),
         extensions=templates.extensions(),
         system_ca=system_cas(),
+        http_adopted=settings.dataplane_http_frontends,
+        mongodb_adopted=settings.dataplane_mongodb_frontends,
     )
 
 

@@ -175,7 +175,8 @@ class Frontends(msgspec.Struct, frozen=True):
     """Everything outside the routes. A difference here needs a reload.
 
     `templates` is a fingerprint of the operator's and our templates, `extensions` are those that
-    profiles may have. Times in milliseconds.
+    profiles may have. `…_adopted` are frontends of the operator's own that lead to routes, instead
+    of ours. Times in milliseconds.
     """
 
     http_binds: tuple[HostPort, ...]
@@ -192,6 +193,13 @@ class Frontends(msgspec.Struct, frozen=True):
     templates: str = ""
     extensions: tuple[Extension, ...] = ()
     system_ca: str | None = None
+    http_adopted: tuple[str, ...] = ()
+    mongodb_adopted: tuple[str, ...] = ()
+
+    @property
+    def adopts(self) -> bool:
+        """Whether routes are reached by frontends of the operator's."""
+        return bool(self.http_adopted or self.mongodb_adopted)
 
     @property
     def fingerprint(self) -> str:

@@ -20,12 +20,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _MAP_FILE = re.compile(r"(?<![\w./-])maps/[a-z_]+\.map\b")
 
 
-def check_invariants(files: Mapping[str, str]) -> None:
+def check_invariants(files: Mapping[str, str], *, listens: bool = True) -> None:
     """Refuse a configuration that could stop HAProxy; `files` maps names to texts.
 
     Raises `ConfigRejectedError` with file and line. Guards: a file cut short or with control
     characters (3.4's master crashes on it), no listener at all (HAProxy reports success), too
-    many words in a line, a map that isn't written, what crashes workers (`redlist`).
+    many words in a line, a map that isn't written, what crashes workers (`redlist`). Without
+    `listens` others may have the listeners.
     """
     texts = {name: text for name, text in files.items() if name.endswith(".cfg")}
     if not texts:
@@ -33,7 +34,7 @@ def check_invariants(files: Mapping[str, str]) -> None:
     for name, text in texts.items():
         _check_text(name, text)
     check_red_list(texts)
-    if not any(re.search(r"^\s*bind\s", text, re.MULTILINE) for text in texts.values()):
+    if listens and not any(re.search(r"^\s*bind\s", text, re.MULTILINE) for text in texts.values()):
         raise ConfigRejectedError("no frontend listens anywhere: at least one bind is needed")
     named = {match for text in texts.values() for match in _MAP_FILE.findall(text)}
     for missing in sorted(named - set(files)):

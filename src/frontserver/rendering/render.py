@@ -107,6 +107,19 @@ class Renderer:
             FRONTENDS: templates.render("frontends.cfg.j2", **values),
         }
 
+    def adopted(self, frontends: Frontends) -> dict[str, tuple[str, str]]:
+        """What is ours in frontends of the operator's: name → mode (`http`, `tcp`) and lines."""
+        if not frontends.adopts:
+            return {}
+        values = self._frontend_values(frontends)
+        templates = self._made_with(frontends.templates)
+        kinds = dict.fromkeys(frontends.http_adopted, "http")
+        kinds |= dict.fromkeys(frontends.mongodb_adopted, "tcp")
+        return {
+            name: (mode, templates.render("adopted.cfg.j2", mode=mode, **values))
+            for name, mode in kinds.items()
+        }
+
     def profiles(self, frontends: Frontends, profiles: Iterable[Profile]) -> str:
         """The `defaults` sections."""
         return self._made_with(frontends.templates).render(

@@ -24,7 +24,8 @@ def rehearsed(renderer: Renderer, frame: CompiledConfig, policy: PoolPolicy) -> 
     """
     extended = {Profile(mode="http", extension=each): 1 for each in frame.frontends.extensions}
     files = renderer.everything(frame, Layout().reloaded(extended, policy), generation="000000")
-    check_invariants(files)
+    renderer.adopted(frame.frontends)
+    check_invariants(files, listens=not frame.frontends.adopts)
     return files
 
 

@@ -34,7 +34,12 @@ EXISTING = {
 }
 
 # Settings that mean nothing without another one.
-NEEDS = {"FRONTSERVER_DATAPLANE_KEY": "FRONTSERVER_DATAPLANE_CERTIFICATE"}
+# By setting: the others that it needs, each with a value or `None` for that of the example.
+NEEDS: dict[str, dict[str, str | None]] = {
+    "FRONTSERVER_DATAPLANE_KEY": {"FRONTSERVER_DATAPLANE_CERTIFICATE": None},
+    "FRONTSERVER_DATAPLANE_HTTP_FRONTENDS": {"FRONTSERVER_DATAPLANE_FILE": "shared"},
+    "FRONTSERVER_DATAPLANE_MONGODB_FRONTENDS": {"FRONTSERVER_DATAPLANE_FILE": "shared"},
+}
 
 
 def test_every_setting_has_a_section_and_no_section_is_about_nothing() -> None:
@@ -64,7 +69,7 @@ def test_the_example_is_accepted_and_differs_from_the_default(name: str, tmp_pat
     if name in EXISTING:
         example = str(_existing(name, tmp_path))
 
-    needs = {NEEDS[name]: example} if name in NEEDS else {}
+    needs = {other: value or example for other, value in NEEDS.get(name, {}).items()}
     assert load({name: example, **needs}) != load(needs)
 
 

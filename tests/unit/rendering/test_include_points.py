@@ -60,11 +60,11 @@ POINTS: dict[str, tuple[str, str | None, str | None, str]] = {
         "frontend own_metrics from fs_http\n    bind 127.0.0.1:8405\n    default_backend own_page",
     ),
     "http_frontend_first": (
-        FRONTENDS, "bind 127.0.0.1:80", "set-var(txn.host) req.hdr",
+        FRONTENDS, "bind 127.0.0.1:80", "set-var(txn.fs_host) req.hdr",
         "    tcp-request connection reject if { src 192.0.2.0/24 }",
     ),
     "http_frontend": (
-        FRONTENDS, "redirect code 301", "use_backend %[var(txn.backend)",
+        FRONTENDS, "redirect code 301", "use_backend %[var(txn.fs_backend)",
         "    http-request cache-use own_cache\n    http-response cache-store own_cache",
     ),
     "http_frontend_last": (
@@ -72,11 +72,11 @@ POINTS: dict[str, tuple[str, str | None, str | None, str]] = {
         "    use_backend own_page if { path /about }",
     ),
     "https_frontend_first": (
-        FRONTENDS, "alpn h2", "set-var(txn.host) req.hdr",
+        FRONTENDS, "alpn h2", "set-var(txn.fs_host) req.hdr",
         "    http-request deny if { path_beg /.git }",
     ),
     "https_frontend": (
-        FRONTENDS, "Retry-After", "use_backend %[var(txn.backend)",
+        FRONTENDS, "Retry-After", "use_backend %[var(txn.fs_backend)",
         "    http-request auth if { path /admin } !{ http_auth(own_users) }",
     ),
     "https_frontend_last": (
@@ -92,7 +92,7 @@ POINTS: dict[str, tuple[str, str | None, str | None, str]] = {
         "    tcp-request connection reject if { src 192.0.2.0/24 }",
     ),
     "mongodb_frontend": (
-        FRONTENDS, "sess.backend) -m found", "use_backend", "    maxconn 1000",
+        FRONTENDS, "sess.fs_backend) -m found", "use_backend", "    maxconn 1000",
     ),
     "mongodb_frontend_last": (
         FRONTENDS, "default_backend fs_refuse", "backend fs_refuse", "    option tcplog",

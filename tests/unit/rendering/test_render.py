@@ -67,17 +67,17 @@ def frontends(frame: Frontends) -> list[str]:
     found = lines(RENDERER.frame(frame, generation="1")[FRONTENDS])
     for proto in ("http", "https"):
         common = [
-            "http-request set-var(txn.host) req.hdr(host),field(1,:),rtrim(.),lower",
-            "http-request set-var(txn.path) path,bytes(0,192)",
+            "http-request set-var(txn.fs_host) req.hdr(host),field(1,:),rtrim(.),lower",
+            "http-request set-var(txn.fs_path) path,bytes(0,192)",
             (
-                "http-request set-var(txn.backend)"
-                " var(txn.host),concat(,txn.path,/),map_beg(maps/paths.map)"
+                "http-request set-var(txn.fs_backend)"
+                " var(txn.fs_host),concat(,txn.fs_path,/),map_beg(maps/paths.map)"
             ),
             (
-                "http-request set-var(txn.backend) var(txn.host),map(maps/hosts.map)"
-                " if !{ var(txn.backend) -m found }"
+                "http-request set-var(txn.fs_backend) var(txn.fs_host),map(maps/hosts.map)"
+                " if !{ var(txn.fs_backend) -m found }"
             ),
-            "http-request set-var(txn.flags) var(txn.backend),map(maps/flags.map)",
+            "http-request set-var(txn.fs_flags) var(txn.fs_backend),map(maps/flags.map)",
             "http-request del-header ^(x[-_]forwarded[-_].*|x[-_]real[-_]ip|forwarded)$ -m reg",
             "http-request set-header X-Forwarded-For %[src]",
             f"http-request set-header X-Forwarded-Proto {proto}",
@@ -91,13 +91,13 @@ def frontends(frame: Frontends) -> list[str]:
 
 
 ROUTING = [
-    "use_backend %[var(txn.backend)] if { var(txn.backend) -m found }",
+    "use_backend %[var(txn.fs_backend)] if { var(txn.fs_backend) -m found }",
     "default_backend fs_none",
 ]
 MAINTENANCE = (
     "http-request return status 503 content-type text/plain hdr Retry-After 60"
     ' string "This site is down for maintenance.\\n"'
-    " if { var(txn.flags) -m sub ,maintenance, } { var(txn.backend) -m found }"
+    " if { var(txn.fs_flags) -m sub ,maintenance, } { var(txn.fs_backend) -m found }"
 )
 NONE = [
     "backend fs_none from fs_http",
@@ -115,9 +115,9 @@ MONGODB = [
     "bind 127.0.0.1:27017",
     "tcp-request inspect-delay 5s",
     "tcp-request content reject unless { req.ssl_hello_type 1 }",
-    "tcp-request content set-var(sess.backend) req.ssl_sni,rtrim(.),lower,map(maps/sni.map)",
-    "tcp-request content reject unless { var(sess.backend) -m found }",
-    "use_backend %[var(sess.backend)]",
+    "tcp-request content set-var(sess.fs_backend) req.ssl_sni,rtrim(.),lower,map(maps/sni.map)",
+    "tcp-request content reject unless { var(sess.fs_backend) -m found }",
+    "use_backend %[var(sess.fs_backend)]",
     "default_backend fs_refuse",
     "backend fs_refuse from fs_mongodb",
     "tcp-request content reject",
@@ -188,8 +188,8 @@ def test_frontends_for_http_and_mongodb() -> None:
 def test_frontends_with_https() -> None:
     frame = msgspec.structs.replace(SECURE, mongo_binds=())
     redirect = (
-        "http-request redirect code 301 location https://%[var(txn.host)]%[pathq]"
-        " if { var(txn.flags) -m sub ,redirect-https, }"
+        "http-request redirect code 301 location https://%[var(txn.fs_host)]%[pathq]"
+        " if { var(txn.fs_flags) -m sub ,redirect-https, }"
     )
     assert frontends(frame) == [
         *HTTP[:4],
@@ -198,7 +198,7 @@ def test_frontends_with_https() -> None:
         "frontend fs_in_https from fs_http",
         "bind 127.0.0.1:443 ssl crt certs/https.pem alpn h2,http/1.1",
         "<common https>",
-        "http-request unset-var(txn.backend) if { var(txn.flags) -m sub ,plain-only, }",
+        "http-request unset-var(txn.fs_backend) if { var(txn.fs_flags) -m sub ,plain-only, }",
         MAINTENANCE,
         *ROUTING,
         *NONE,
@@ -208,7 +208,7 @@ def test_frontends_with_https() -> None:
 def test_redirects_name_the_port_where_it_isnt_the_usual_one() -> None:
     frame = msgspec.structs.replace(PLAIN, https_binds=(HostPort("127.0.0.1", 8443),))
     assert any(
-        "location https://%[var(txn.host)]:8443%[pathq]" in line for line in frontends(frame)
+        "location https://%[var(txn.fs_host)]:8443%[pathq]" in line for line in frontends(frame)
     )
 
 

@@ -57,7 +57,7 @@ def test_a_replacement_may_extend_ours_block_by_block(tmp_path: Path) -> None:
     )
     text = rendered(config(), renderer=renderer)[FRONTENDS]
     assert text.startswith("# before\n" + plain[:40])
-    assert "use_backend %[var(txn.backend)" in text
+    assert "use_backend %[var(txn.fs_backend)" in text
     assert "mongodb" in plain
     assert "mongodb" not in text
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from frontserver.backends.dataplane.book import Book
-from frontserver.backends.dataplane.document import Document
+from frontserver.backends.dataplane.document import Document, Text
 from frontserver.backends.dataplane.files import Files
 from frontserver.backends.dataplane.idleness import Idleness
 from frontserver.backends.dataplane.ledger import Ledger
@@ -56,7 +56,7 @@ class DataPlaneBackend:
         renderer: Renderer,
         ledger: Ledger,
         measurements: Measurements | None = None,
-        compose: Callable[[str, str], str] | None = None,
+        compose: Callable[[str, Text], str] | None = None,
     ) -> None:
         self._client = client
         self._renderer = renderer

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from frontserver.backends.dataplane.ledger import marker
 from frontserver.backends.port import State
 from frontserver.planning.compiled import CompiledRoute
@@ -22,6 +25,16 @@ from frontserver.rendering.render import (
 _Shape = tuple[str, int, tuple[CompiledRoute | None, ...]]
 
 
+class Text(NamedTuple):
+    """A configuration: our sections, and what is ours in frontends of the operator's.
+
+    `adopted` maps their names to modes (`http`, `tcp`) and lines.
+    """
+
+    sections: str
+    adopted: Mapping[str, tuple[str, str]] = {}
+
+
 class Document:
     """Renders states. Blocks for about 0.1 ms a changed shard; call it from a thread."""
 
@@ -29,7 +42,7 @@ class Document:
         self._renderer = renderer
         self._shards: dict[str, tuple[_Shape, str]] = {}
 
-    def text(self, state: State, label: str) -> str:
+    def text(self, state: State, label: str) -> Text:
         """The whole configuration, with the marker of this label.
 
         Raises `TemplateError` and `ConfigRejectedError`.
@@ -55,10 +68,11 @@ class Document:
                 if kept[name] is not known:
                     fresh[name] = kept[name][1]
                 parts.append(kept[name][1])
-        check_invariants(fresh)
+        check_invariants(fresh, listens=not frontends.adopts)
         self._shards = kept
         parts.append(f"backend {marker(label)} from fs_http\n")
-        return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+        sections = "\n".join(part.rstrip("\n") + "\n" for part in parts)
+        return Text(sections, self._renderer.adopted(frontends))
 
     def _shard(
         self,

@@ -11,15 +11,17 @@ import re
 from collections.abc import Iterator
 from io import StringIO
 
+from frontserver.backends.dataplane.adoption import adopt
+from frontserver.backends.dataplane.document import Text
 from frontserver.backends.dataplane.parents import with_parents
 from frontserver.errors import ConfigRejectedError
 
 # Keywords that begin a section of a configuration (HAProxy configuration manual, 2.1 and 4).
-_SECTION = re.compile(
-    r"(?P<kind>acme|backend|cache|crt-store|defaults|fcgi-app|frontend|global|http-errors|listen"
-    r"|log-forward|log-profile|mailers|peers|program|resolvers|ring|traces|userlist)"
-    r"(?:[ \t]+(?P<name>\S+))?"
+_KEYWORDS = (
+    "acme|backend|cache|crt-store|defaults|fcgi-app|frontend|global|http-errors|listen"
+    "|log-forward|log-profile|mailers|peers|program|resolvers|ring|traces|userlist"
 )
+_SECTION = re.compile(rf"(?P<kind>{_KEYWORDS})(?:[ \t]+(?P<name>\S+))?")
 _OURS = re.compile(r"fs_[a-z0-9_-]+|p[0-9a-f]{12}(?:\.[0-9]+)?")
 _KINDS = frozenset({"defaults", "frontend", "backend"})
 
@@ -29,9 +31,14 @@ _CONDITION = re.compile(r"^[ \t]*\.(?:if|elif|else|endif)\b.*$", re.MULTILINE)
 _HEADER = re.compile(r"# _(?:md5hash|version)=.*\n")
 
 
-def one_file(theirs: str, ours: str) -> str:
-    """As `merged`, where each section of `theirs` says which defaults it has."""
-    return with_parents(merged(theirs, ours).removesuffix(ours)) + ours
+def one_file(theirs: str, ours: Text) -> str:
+    """As `merged`, where each section of `theirs` says which defaults it has.
+
+    Frontends of theirs that are adopted have our lines. Raises `ConfigRejectedError` too if one
+    can't be.
+    """
+    kept = with_parents(merged(theirs, ours.sections).removesuffix(ours.sections))
+    return adopt(kept, ours.adopted, frozenset(_KEYWORDS.split("|"))) + ours.sections
 
 
 def merged(theirs: str, ours: str) -> str:

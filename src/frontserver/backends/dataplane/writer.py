@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from frontserver.backends.dataplane.book import Book
-from frontserver.backends.dataplane.document import Document
+from frontserver.backends.dataplane.document import Document, Text
 from frontserver.backends.dataplane.files import Files, Maps
 from frontserver.backends.dataplane.ledger import marker
 from frontserver.backends.dataplane.takeovers import Takeovers
@@ -47,7 +47,7 @@ class Writer:
         files: Files,
         book: Book,
         *,
-        compose: Callable[[str, str], str] | None = None,
+        compose: Callable[[str, Text], str] | None = None,
     ) -> None:
         """`compose` makes the whole text of what the API has and of ours; else ours is all."""
         self.state: State | None = None
@@ -60,7 +60,7 @@ class Writer:
         self._takeovers = Takeovers(client, book)
         self._compose = compose
         self._version: int | None = None
-        self._written: str | None = None
+        self._written: Text | None = None
         # As HAProxy loaded them last: the API may put back the configuration of that moment.
         self._loaded: Maps = _NO_MAPS
         self._behind = False
@@ -142,7 +142,7 @@ class Writer:
         written, all_acted = 0, True
         if text != self._written or actions:
             all_acted = await self._replace(text, actions)
-            written += len(text)
+            written += len(text.sections)
         written += await self._files.put_maps(maps)
         self.on_disk = occupied
         await self._weighed(weights, all_acted=all_acted)
@@ -188,9 +188,9 @@ class Writer:
         text = await asyncio.to_thread(self._document.text, state, label)
         await self._client.configuration.validate_raw(await self._whole(text))
 
-    async def _whole(self, text: str) -> str:
+    async def _whole(self, text: Text) -> str:
         if self._compose is None:
-            return text
+            return text.sections
         return self._compose((await self._client.configuration.raw()).text, text)
 
     async def load(self, state: State, label: str) -> None:
@@ -256,7 +256,7 @@ class Writer:
                     ) from None
             await asyncio.sleep(_POLL)
 
-    async def _replace(self, text: str, actions: list[str] | None = None) -> bool:
+    async def _replace(self, text: Text, actions: list[str] | None = None) -> bool:
         """Post a text; if the configuration is of another version by now, on top of that.
 
         Returns whether all runtime actions were carried out.

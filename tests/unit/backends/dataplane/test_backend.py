@@ -202,7 +202,8 @@ async def test_in_a_shared_file_the_operators_sections_stay(tmp_path: Path) -> N
     world = World(tmp_path, shared=True)
     try:
         world.api.text = "global\n    maxconn 100\n# mine\nbackend mine\n    server x 10.9.9.9:1\n"
-        theirs = world.api.text
+        named = world.api.text.replace("backend mine", "backend mine from unnamed_defaults_1")
+        theirs = f"defaults unnamed_defaults_1\n{named}"
         await world.begin(A)
         await world.bring(A, B)
         await world.flush()

@@ -49,7 +49,7 @@ def renderer() -> Counting:
 
 
 def test_the_text_has_everything_and_says_which_it_is(renderer: Counting) -> None:
-    text = Document(renderer).text(laid_out("shop"), LABEL)
+    text = Document(renderer).text(laid_out("shop"), LABEL).sections
 
     assert labels_in(text) == (LABEL,)
     assert "frontend fs_in_http" in text
@@ -73,7 +73,7 @@ def test_a_change_renders_its_own_shard_alone(renderer: Counting) -> None:
     profile = state.config.routes[http().key].profile
     renderer.rendered.clear()
 
-    text = document.text(without(state, "shop"), LABEL)
+    text = document.text(without(state, "shop"), LABEL).sections
 
     assert renderer.rendered == [(profile.id, 0)]
     assert "10.0.0.1:3000" not in text

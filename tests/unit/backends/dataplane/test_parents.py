@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from frontserver.backends.dataplane.document import Text
 from frontserver.backends.dataplane.parents import with_parents
 from frontserver.backends.dataplane.shared import one_file
 
@@ -55,6 +56,6 @@ def test_ours_in_the_file_are_nobody_s_defaults() -> None:
     ours = f"defaults fs_http\n    mode http\n{OURS}"
     theirs = "defaults base\n    mode tcp\n"
 
-    assert one_file(f"{theirs}{ours}backend later\n", ours) == (
+    assert one_file(f"{theirs}{ours}backend later\n", Text(ours)) == (
         f"{theirs}backend later from base\n{ours}"
     )

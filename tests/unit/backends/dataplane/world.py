@@ -8,7 +8,7 @@ from pathlib import Path
 
 from frontserver.backends.dataplane.backend import DataPlaneBackend
 from frontserver.backends.dataplane.ledger import Ledger
-from frontserver.backends.dataplane.shared import merged
+from frontserver.backends.dataplane.shared import one_file
 from frontserver.backends.port import State
 from frontserver.model.routes import Route, RouteKey
 from frontserver.planning.compiled import CompiledConfig, Frontends
@@ -42,7 +42,7 @@ class World:
             client=self.api.client,
             renderer=Renderer(_TEMPLATES),
             ledger=Ledger(self._directory / "ledger.json"),
-            compose=merged if self._shared else None,
+            compose=one_file if self._shared else None,
         )
         self.applied = Applied(self.backend, POLICY, CompiledConfig(self.frontends))
         self._abandoned.append(self.backend)
