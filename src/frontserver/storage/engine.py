@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from frontserver.errors import SettingsError, StorageError
 from frontserver.storage import migrate
+from frontserver.storage.checkpoints import Checkpoints
 from frontserver.storage.failures import storage_errors
 from frontserver.storage.session import Session
 from frontserver.storage.transactions import GroupCommit, Snapshots
@@ -22,6 +24,8 @@ from frontserver.storage.workers import Listener, Workers
 T = TypeVar("T")
 
 _READERS = 4
+# In pages. Merged within a commit if checkpoints beside the commits can't keep up.
+_LARGEST_LOG = 16_000
 # Others wait as long as a group takes, so that it must not grow without end.
 _MOST_TOGETHER = 256
 # Another process (a command line) may hold the write lock for as long as one transaction takes.
@@ -57,11 +61,15 @@ class Database:
         self._path = path
         self._identity = identity
         # BEGIN IMMEDIATE: a transaction that began as a reader can't always become a writer.
-        self._write_engine = _engine(url, "BEGIN IMMEDIATE", busy_ms)
-        self._read_engine = _engine(url, "BEGIN", busy_ms, read_only=True)
+        self._write_engine = _engine(
+            url, "BEGIN IMMEDIATE", busy_ms, f"wal_autocheckpoint={_LARGEST_LOG}"
+        )
+        self._read_engine = _engine(url, "BEGIN", busy_ms, "query_only=ON")
+        # It makes checkpoints, which count as no change, and mustn't wait for readers.
+        self._checkpoints = Checkpoints(self._read_engine)
         self._writer = Workers(
             "database-writer",
-            [GroupCommit(self._write_engine, self._check_in_place)],
+            [GroupCommit(self._write_engine, self._check_in_place, self._checkpoints.committed)],
             most=_MOST_TOGETHER,
         )
         self._readers = Workers(
@@ -107,6 +115,7 @@ class Database:
         SQLite then merges its write-ahead log into the file.
         """
         await self._readers.close()
+        await asyncio.to_thread(self._checkpoints.close)
         await self._writer.close()
         self._read_engine.dispose()
         self._write_engine.dispose()
@@ -162,19 +171,19 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _engine(url: URL, begin: str, busy_ms: int, *, read_only: bool = False) -> Engine:
+def _engine(url: URL, begin: str, busy_ms: int, *pragmas: str) -> Engine:
     # Each thread keeps its connection, so that there is nothing to pool.
     # Parameters by name, which drivers for other databases take too: see `Statement`.
     engine = create_engine(url, poolclass=NullPool, paramstyle="named")
-    pragmas = [
+    all_pragmas = [
         # First, since switching to WAL may have to wait itself.
         f"busy_timeout={busy_ms}",
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        *(["query_only=ON"] if read_only else []),
+        *pragmas,
     ]
-    event.listen(engine, "connect", _connected(pragmas))
+    event.listen(engine, "connect", _connected(all_pragmas))
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 

@@ -46,12 +46,15 @@ class GroupCommit(_Connected):
 
     Each has a savepoint of its own: one that raises is undone alone. If the commit fails, or the
     database gives up the transaction (SQLite does so on a full disk), all of them have failed.
-    `check` runs before each commit, and raises if there must be none.
+    `check` runs before each commit, and raises if there must be none; `committed` after each.
     """
 
-    def __init__(self, engine: Engine, check: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, check: Callable[[], None], committed: Callable[[], None]
+    ) -> None:
         super().__init__(engine)
         self._check = check
+        self._committed = committed
 
     def handle(self, pieces: Sequence[Piece[Any]]) -> None:
         """Do the pieces; on return they are durable, or hold their error."""
@@ -59,6 +62,7 @@ class GroupCommit(_Connected):
             with storage_errors("store"), self._transaction() as connection:
                 self._do_all(connection, pieces)
                 self._check()
+            self._committed()
         except StorageError as error:
             for piece in pieces:
                 if piece.error is None:

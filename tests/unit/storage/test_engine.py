@@ -11,9 +11,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import NullPool, create_engine, text
 
 from frontserver.errors import ConflictError, SettingsError, StorageError
+from frontserver.storage.checkpoints import Checkpoints
 from frontserver.storage.engine import Database, open_database
 from frontserver.storage.revisions import RevisionRepository
 from frontserver.storage.session import Session
@@ -75,6 +76,43 @@ async def test_every_connection_has_its_pragmas(database: Database) -> None:
 
     assert await database.write(pragmas) == {**expected, "query_only": 0}
     assert await database.read(pragmas) == {**expected, "query_only": 1}
+
+
+async def test_the_log_gets_into_the_file_beside_the_commits(
+    database: Database, path: Path
+) -> None:
+    await record(database)
+    before = path.stat().st_size
+    async with asyncio.timeout(20):
+        # Far less than what SQLite would merge within a commit here.
+        while path.stat().st_size == before:
+            await record(database)
+    assert await latest(database) < 16_000
+
+
+async def test_a_checkpoint_that_fails_is_tried_again(
+    database: Database, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await record(database)
+    before = path.stat().st_size
+    aside = path.with_name("aside")
+    path.rename(aside)
+    path.mkdir()
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+    checkpoints = Checkpoints(engine)
+    try:
+        async with asyncio.timeout(20):
+            while "it is tried again" not in caplog.text:
+                checkpoints.committed()
+                await asyncio.sleep(0)
+        path.rmdir()
+        aside.rename(path)
+        async with asyncio.timeout(20):
+            while path.stat().st_size == before:
+                checkpoints.committed()
+                await record(database)
+    finally:
+        checkpoints.close()
 
 
 async def test_a_write_holds_the_write_lock_from_its_start(database: Database, path: Path) -> None:
