@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import nox
@@ -23,6 +24,17 @@ REPORTS = ROOT / ".reports"
 COMPLETE = ("model", "planning", "pki")
 OVERALL = 90
 
+# What `containers` runs: each kind of traffic, agents, reloads, kills of every process.
+CONTAINED = (
+    "tests/e2e/test_agent_flow.py",
+    "tests/e2e/test_http_routes.py",
+    "tests/e2e/test_https.py",
+    "tests/e2e/test_mongodb.py",
+    "tests/e2e/test_restarts.py",
+    "tests/containers",
+    "examples",
+)
+
 nox.needs_version = ">=2024.10"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = [
@@ -33,6 +45,7 @@ nox.options.sessions = [
     "conformance",
     "e2e",
     "dataplane",
+    "containers",
     "docs",
     "build",
 ]
@@ -121,6 +134,27 @@ def dataplane(session: nox.Session) -> None:
     install(session, demo=True)
     session.env["HARNESS_BACKEND"] = "dataplane"
     pytest(session, "dataplane", *(session.posargs or ["tests/e2e", "-m", "not long"]))
+
+
+@nox.session
+def containers(session: nox.Session) -> None:
+    """A part of `e2e` with every part of the product in a container of its own, and examples."""
+    if shutil.which("docker") is None or not _docker_answers():
+        session.skip("no Docker daemon answers: `e2e` runs the same tests natively")
+    install(session, demo=True)
+    session.env["HARNESS_WHERE"] = "containers"
+    pytest(session, "containers", *(session.posargs or CONTAINED))
+
+
+def _docker_answers() -> bool:
+    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+
+
+@nox.session
+def matrix(session: nox.Session) -> None:
+    """`e2e` with every HAProxy, backend and kind of MongoDB, and a table; for hours."""
+    install(session, demo=True)
+    session.run("python", "-m", "harness.matrix", "--reports", str(REPORTS), *session.posargs)
 
 
 @nox.session

@@ -50,7 +50,11 @@ def run(results: Results, options: Options) -> dict[str, str]:
                     say(f"  {found.system}: p50 {percentile(found.live_ms, 0.5):.1f} ms")
         for system in fleet.systems:
             if isinstance(system, OursByDataPlane):
-                results.dataplane[-1].unserved = _after_a_crash(system)
+                last = max(
+                    (each for each in results.dataplane if each.system == system.name),
+                    key=lambda each: each.size,
+                )
+                last.unserved = _after_a_crash(system)
         return fleet.left_out
 
 

@@ -32,8 +32,7 @@ Call = Sequence[Any]  # step, begin, end, own seconds
 class TracedServer(FrontServer):
     """The product with a clock around its steps."""
 
-    @staticmethod
-    def _command() -> list[str]:
+    def _command(self) -> list[str]:
         return [sys.executable, "-m", "bench.traced"]
 
 

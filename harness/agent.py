@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from harness.environment import child_environment
 from harness.errors import HarnessError
-from harness.frontserver import program
+from harness.machines import Here, Machine
 from harness.mongo import Mongod
 
 _WAIT = "15"
@@ -31,11 +29,20 @@ class AgentFailedError(HarnessError):
 class AgentProgram:
     """Runs `frontserver-agent`; each method returns the JSON document that it printed.
 
-    State and certificates lie in `directory`. Raises `AgentFailedError`.
+    It runs on `machine`, with state and certificates in `directory`. Raises `AgentFailedError`.
     """
 
-    def __init__(self, agent_id: str, key: str, *, url: str, directory: Path) -> None:
+    def __init__(
+        self,
+        agent_id: str,
+        key: str,
+        *,
+        url: str,
+        directory: Path,
+        machine: Machine | None = None,
+    ) -> None:
         self.agent_id = agent_id
+        self._machine = machine or Here()
         self.certificates = directory / "certs"
         directory.mkdir(parents=True, exist_ok=True)
         self._settings = {
@@ -47,14 +54,10 @@ class AgentProgram:
         }
 
     def __call__(self, *arguments: str | Path, environ: Mapping[str, str] | None = None) -> Any:
-        command = [program("frontserver-agent"), "--json", *map(str, arguments)]
-        done = subprocess.run(
-            command,
-            env=child_environment({**self._settings, **(environ or {})}),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+        done = self._machine.run(
+            [self._machine.program("frontserver-agent"), "--json", *arguments],
+            environ={**self._settings, **(environ or {})},
+            seconds=120,
         )
         try:
             answer = json.loads(done.stdout)
@@ -90,7 +93,7 @@ class AgentProgram:
 
     def configure(self, mongod: Mongod) -> Any:
         """Merge the TLS settings into mongod's configuration, and try them with its binary."""
-        return self("mongod", "configure", "--config", mongod.config, "--check-with", mongod.binary)
+        return self("mongod", "configure", "--config", mongod.config, "--check-with", mongod.trial)
 
     def renew(self, *arguments: str) -> Any:
         """Bring certificate files in step with the server."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import secrets
 import ssl
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -21,12 +20,12 @@ import httpx
 
 from harness.certificates import ThrowawayCa
 from harness.dataplane_files import OPERATOR_CONFIG, Files
-from harness.environment import child_environment
 from harness.errors import HarnessError, UnavailableError
 from harness.haproxy import ExternalHaproxy, Sockets, find_haproxy
+from harness.machines import Here, Machine
 from harness.polling import until
 from harness.ports import free_port
-from harness.processes import Child, sweep
+from harness.processes import Program, sweep
 
 USER = "frontserver"
 Contract = tuple[Callable[[httpx.Request], None], Callable[[httpx.Response], None]]
@@ -70,8 +69,10 @@ class DataPlane:
         tls: bool = False,
         reload_delay: int = 1,
         settings: Mapping[str, Any] | None = None,
+        machine: Machine | None = None,
     ) -> None:
         self.directory = directory
+        self._machine = machine or Here()
         self.program = program
         self.user, self.password = USER, secrets.token_urlsafe(18)
         self.port = free_port()
@@ -80,7 +81,11 @@ class DataPlane:
         self.sockets = Sockets(self.files.runtime_socket, self.files.master_socket)
         binary = haproxy or find_haproxy()
         self.haproxy = ExternalHaproxy(
-            binary, self.files.configs, self.sockets, log=directory / "haproxy.log"
+            binary,
+            self.files.configs,
+            self.sockets,
+            log=directory / "haproxy.log",
+            machine=self._machine,
         )
         self._ca = ThrowawayCa(directory / "ca") if tls else None
         self.client_certificate = self._ca.issue("frontserver", client=True) if self._ca else None
@@ -93,7 +98,7 @@ class DataPlane:
             tls=(self._ca, self._ca.issue("127.0.0.1", "localhost")) if self._ca else None,
             changes=settings or {},
         )
-        self._child: Child | None = None
+        self._child: Program | None = None
 
     # --- how to reach it ---
 
@@ -144,16 +149,17 @@ class DataPlane:
         """Start the Data Plane, and wait until it answers. Raises `HarnessError`."""
         if self.runs:
             raise HarnessError("the Data Plane runs already")
-        program: list[str | Path] = [sys.executable, "-m", "harness.dataplane_double"]
+        python = self._machine.program("python")
+        program: list[str | Path] = [python, "-m", "harness.dataplane_double"]
         if self.program is not None:
             program = [self.program]
         # The double is found wherever the tests are run from.
         paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._child = Child(
+        self._child = self._machine.start(
             "the Data Plane",
             [*program, "-f", self.files.settings],
             log=self.log,
-            environ=child_environment({"PYTHONPATH": os.pathsep.join(paths)}),
+            environ={"PYTHONPATH": os.pathsep.join(paths)},
         )
         if wait:
             self.wait_ready()
@@ -211,7 +217,7 @@ class DataPlane:
         return "\n".join([*dataplane, self.haproxy.tail()])
 
     @property
-    def _started(self) -> Child:
+    def _started(self) -> Program:
         if self._child is None:
             raise HarnessError("the Data Plane was never started")
         return self._child

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from harness.dataplane import DataPlane
-from harness.environment import child_environment
 from harness.errors import HarnessError
 from harness.haproxy import Sockets
+from harness.machines import Here, Machine
 from harness.polling import until
 from harness.ports import free_port
-from harness.processes import Child, kill, processes_of, serves, sweep, tail
+from harness.processes import Program, kill, processes_of, serves, sweep, tail
 
 ADMIN_TOKEN = "an-operator-of-the-harness"  # noqa: S105 - opens nothing outside a test
 APP_DOMAIN = "apps.example.com"
@@ -26,7 +23,7 @@ MONGO_DOMAIN = "mongodb.example.com"
 
 
 class FrontServer:
-    """`frontserver serve` on free ports, with its state in `directory`.
+    """`frontserver serve` on free ports of `machine`, with its state in `directory`.
 
     It drives HAProxy through `dataplane` if there is one, else by the file backend. `environ` adds
     or replaces FRONTSERVER_ settings (names in full). The directory must have a short path:
@@ -41,8 +38,10 @@ class FrontServer:
         https_certificate: Path | None = None,
         environ: Mapping[str, str] | None = None,
         dataplane: DataPlane | None = None,
+        machine: Machine | None = None,
     ) -> None:
         self.dataplane = dataplane
+        self.machine = machine or Here()
         self.directory = directory
         self.state_dir = directory / "state"
         self.state_dir.mkdir(parents=True, exist_ok=True)
@@ -72,7 +71,7 @@ class FrontServer:
             settings["FRONTSERVER_HTTPS_CERTIFICATE"] = str(https_certificate)
         self.environ = {**settings, **_driving(dataplane), **(environ or {})}
         self.sockets = self._own_sockets() if dataplane is None else dataplane.sockets
-        self._child: Child | None = None
+        self._child: Program | None = None
 
     @property
     def api_url(self) -> str:
@@ -121,7 +120,7 @@ class FrontServer:
         if self.dataplane is not None and not self.dataplane.haproxy.runs and revive:
             self.revive_haproxy()
         command = [*self._command(), "serve", *arguments]
-        self._child = Child("frontserver", command, log=self.log, environ=self._environment())
+        self._child = self.machine.start("frontserver", command, log=self.log, environ=self.environ)
         self._wait_for("/health/ready" if ready else "/health")
 
     def wait_ready(self, seconds: float = 30.0) -> None:
@@ -146,14 +145,7 @@ class FrontServer:
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Another `frontserver` command with the same settings. Raises `HarnessError`."""
-        done = subprocess.run(
-            [*self._command(), *arguments],
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = self.machine.run([*self._command(), *arguments], environ=self.environ)
         if check and done.returncode != 0:
             raise HarnessError(
                 f"frontserver {' '.join(arguments)} ended with {done.returncode}\n"
@@ -210,7 +202,7 @@ class FrontServer:
         return tail("frontserver", self.log)
 
     @property
-    def _running(self) -> Child:
+    def _running(self) -> Program:
         if self._child is None:
             raise HarnessError("the front server was never started")
         return self._child
@@ -240,12 +232,8 @@ class FrontServer:
                 detail=child.tail,
             )
 
-    def _environment(self) -> dict[str, str]:
-        return child_environment(self.environ)
-
-    @staticmethod
-    def _command() -> list[str]:
-        return [program("frontserver")]
+    def _command(self) -> list[str]:
+        return [self.machine.program("frontserver")]
 
 
 def _driving(dataplane: DataPlane | None) -> dict[str, str]:
@@ -262,12 +250,3 @@ def _driving(dataplane: DataPlane | None) -> dict[str, str]:
 
 class NotYet(Exception):  # noqa: N818 - not an error: ask again
     """The front server answers, and isn't ready."""
-
-
-def program(name: str) -> str:
-    """A console script of the Python that runs the tests, else the one on PATH."""
-    beside = Path(sys.executable).with_name(name)
-    found: Any = str(beside) if beside.exists() else shutil.which(name)
-    if found is None:
-        raise HarnessError(f"{name} isn't installed beside {sys.executable}")
-    return str(found)

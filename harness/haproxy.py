@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import HarnessError, UnavailableError
+from harness.machines import Here, Machine
 from harness.polling import until
-from harness.processes import Child, kill, tail
+from harness.processes import Program, kill, tail
 
 _TIMEOUT = 30.0
 # Seconds after which one that is starting is asked anew.
@@ -146,20 +147,27 @@ class ExternalHaproxy:
     """
 
     def __init__(
-        self, binary: Path, configs: Sequence[Path], sockets: Sockets, *, log: Path
+        self,
+        binary: Path,
+        configs: Sequence[Path],
+        sockets: Sockets,
+        *,
+        log: Path,
+        machine: Machine | None = None,
     ) -> None:
+        self._machine = machine or Here()
         self._binary = binary
         self._configs = configs
         self._sockets = sockets
         self._log = log
-        self._child: Child | None = None
+        self._child: Program | None = None
 
     def start(self) -> None:
         """Start it, and wait until its worker answers. Raises `HarnessError`."""
         command: list[str | Path] = [self._binary, "-W", "-S", self._sockets.master]
         for config in self._configs:
             command += ["-f", config]
-        child = self._child = Child("haproxy", command, log=self._log)
+        child = self._child = self._machine.start("haproxy", command, log=self._log)
 
         def answers() -> int:
             if child.exit_code is not None:

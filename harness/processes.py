@@ -8,12 +8,43 @@ import signal
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from harness.errors import HarnessError
 from harness.polling import until
 
 _TAIL_LINES = 40
 _PATIENCE = 15.0
+
+
+class Program(Protocol):
+    """A program that was started, wherever it runs; its output is in a log."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, as this machine numbers processes."""
+        ...
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code (negative: the signal that ended it), `None` while it runs."""
+        ...
+
+    def terminate(self, seconds: float = _PATIENCE) -> int:
+        """SIGTERM, and wait; raises `HarnessError` (and kills) if it doesn't end in time."""
+        ...
+
+    def wait(self, seconds: float = _PATIENCE) -> int:
+        """Wait for the end; raises `HarnessError` (and kills) if it doesn't come in time."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        ...
+
+    def tail(self) -> str:
+        """The end of its log, with a title, for error messages."""
+        ...
 
 
 class Child:

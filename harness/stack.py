@@ -1,6 +1,6 @@
 """Everything together: a front server, agents, origins and mongods, ended for certain.
 
-with NativeStack() as stack:
+with Stack() as stack:
     agent = stack.agent("a1")
     agent.register()
     agent.http("shop", stack.origin("shop").url)
@@ -10,7 +10,6 @@ with NativeStack() as stack:
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 import ssl
@@ -24,31 +23,28 @@ import httpx
 
 from harness.agent import AgentApi, AgentProgram
 from harness.certificates import ThrowawayCa
-from harness.dataplane import DataPlane, find_dataplane
+from harness.choice import chosen_backend, chosen_mongodb, make_parts
+from harness.dataplane import DataPlane
 from harness.evidence import collect
 from harness.frontserver import APP_DOMAIN, MONGO_DOMAIN, FrontServer
-from harness.haproxy import find_haproxy
 from harness.mongo import Mongod
 from harness.names import resolve_to_loopback
 from harness.origin import Origin
+from harness.parts import Parts
+from harness.replicaset import MEMBERS, ReplicaSet
 
-_live: list[NativeStack] = []
+_live: list[Stack] = []
 
 
-def live() -> tuple[NativeStack, ...]:
+def live() -> tuple[Stack, ...]:
     """The stacks that are open now."""
     return tuple(_live)
-
-
-def chosen_backend() -> str:
-    """What stacks drive HAProxy with unless told otherwise: HARNESS_BACKEND, else `file`."""
-    return os.environ.get("HARNESS_BACKEND", "file")
 
 
 class StackAgent:
     """One agent of a stack: `program` as in the field, `api` by plain requests."""
 
-    def __init__(self, stack: NativeStack, agent_id: str, key: str | None = None) -> None:
+    def __init__(self, stack: Stack, agent_id: str, key: str | None = None) -> None:
         key = key or secrets.token_hex(16)
         url = stack.front.api_url
         self.agent_id = agent_id
@@ -57,18 +53,32 @@ class StackAgent:
         self.directory = stack.directory / "agents" / agent_id
         self.program = AgentProgram(agent_id, key, url=url, directory=self.directory)
         self.api = AgentApi(agent_id, key, url=url)
+        self._registered = False
 
     def register(self) -> Any:
         """Register by the program."""
-        return self.program.register()
+        answer = self.program.register()
+        self._registered = True
+        return answer
+
+    def register_plainly(self) -> None:
+        """Register by a plain request."""
+        self.api.register().raise_for_status()
+        self._registered = True
 
     def http(self, subdomain: str, target: str, **options: Any) -> Any:
-        """An HTTP route by the program, active."""
+        """An HTTP route by the program, active; an agent that is new registers first."""
+        self._register_once()
         return self.program.http(subdomain, target, **options)
 
     def mongodb(self, mongod: Mongod) -> Any:
-        """The MongoDB route by the program, active."""
+        """The MongoDB route by the program, active; an agent that is new registers first."""
+        self._register_once()
         return self.program.mongodb(mongod)
+
+    def _register_once(self) -> None:
+        if not self._registered:
+            self.register()
 
     @property
     def ca_file(self) -> Path:
@@ -76,21 +86,25 @@ class StackAgent:
         return self.program.certificates / "ca.crt"
 
 
-class NativeStack:
+class Stack:
     """The product with a HAProxy of its own, and what agents bring along. A context manager.
 
-    `backend` is `file` or `dataplane`, by default what HARNESS_BACKEND says, else `file`. `https`
-    gives it a wildcard certificate by a throwaway CA; `environ` adds or replaces FRONTSERVER_
-    settings; with `start=False` the test starts `front` itself. `dataplane` is handed on to
-    `DataPlane`; its `directory` must have a short path. Within the block names below the
-    application and the MongoDB domain resolve to loopback.
+    `backend` is `file` or `dataplane`, `haproxy` a version such as `3.4`, `where` is `native` or
+    `containers`, `mongodb` is `single` or `replica-set`; what isn't said is as HARNESS_BACKEND,
+    HARNESS_HAPROXY, HARNESS_WHERE and HARNESS_MONGODB say (see `choice`). `parts` may be given
+    instead of version and place. `https` gives it a wildcard certificate by a throwaway CA;
+    `environ` adds or replaces FRONTSERVER_ settings; with `start=False` the test starts `front`
+    itself. `dataplane` is handed on to `DataPlane`; its `directory` must have a short path. Within
+    the block names below the application and the MongoDB domain resolve to loopback.
     """
 
     def __init__(
         self,
         *,
-        haproxy: Path | None = None,
-        mongod: Path | None = None,
+        haproxy: str | None = None,
+        where: str | None = None,
+        mongodb: str | None = None,
+        parts: Parts | None = None,
         https: bool = False,
         environ: Mapping[str, str] | None = None,
         start: bool = True,
@@ -101,21 +115,30 @@ class NativeStack:
         # Short: the paths of Unix sockets are made from it.
         self.directory = Path(tempfile.mkdtemp(prefix="fs-"))
         self.ca = ThrowawayCa(self.directory / "ca")
-        haproxy = haproxy or find_haproxy()
+        self.mongodb = mongodb or chosen_mongodb()
+        self.replica_sets: dict[str, ReplicaSet] = {}
+        self.parts = parts or make_parts(where=where, haproxy=haproxy)
+        program = self.parts.haproxy()
         self.dataplane: DataPlane | None = None
         if self.backend == "dataplane":
             given = {"directory": self.directory / "dp", **(dataplane or {})}
-            self.dataplane = DataPlane(**given, program=find_dataplane(), haproxy=haproxy)
+            self.dataplane = DataPlane(
+                **given,
+                program=self.parts.dataplaneapi(),
+                haproxy=program,
+                machine=self.parts.proxy(self.directory),
+            )
         self.front = FrontServer(
             self.directory,
-            haproxy=haproxy,
+            haproxy=program,
+            machine=self.parts.front(self.directory),
             dataplane=self.dataplane,
             https_certificate=self.ca.issue(f"*.{APP_DOMAIN}") if https else None,
             environ=environ,
         )
-        self._mongod_binary = mongod
         self._start = start
-        self._parts = contextlib.ExitStack()
+        self._open = contextlib.ExitStack()
+        self._open.callback(self.parts.close)
         trust = ssl.create_default_context(cafile=self.ca.file)
         # A connection for each request: a kept one would be answered by the worker of its time.
         self.client = httpx.Client(
@@ -130,36 +153,50 @@ class NativeStack:
     def agent(self, agent_id: str, key: str | None = None) -> StackAgent:
         """An agent of this id; it isn't registered yet."""
         agent = StackAgent(self, agent_id, key)
-        self._parts.callback(agent.api.close)
+        self._open.callback(agent.api.close)
         return agent
 
     def registered(self, agent_id: str) -> StackAgent:
         """An agent that is registered already, by a plain request."""
         agent = self.agent(agent_id)
-        agent.api.register().raise_for_status()
+        agent.register_plainly()
         return agent
 
     def origin(self, name: str, *, tls: Path | None = None) -> Origin:
         """A running origin."""
-        return self._parts.enter_context(Origin(name, tls=tls))
+        return self._open.enter_context(Origin(name, tls=tls))
 
     def mongod(self, name: str) -> Mongod:
         """A mongod with a configuration without TLS, not running yet."""
-        mongod = Mongod(self.directory / "mongod" / name, binary=self._mongod_binary)
-        self._parts.callback(mongod.stop)
-        return mongod
+        return self._new_mongod(name)
 
     def secured_mongod(self, agent: StackAgent) -> Mongod:
-        """A running mongod with the certificates of `agent`, without its dry run."""
+        """A running mongod with the certificates of `agent`, without its dry run.
+
+        With replica sets, the primary of a new one: `replica_sets` has it, by agent id.
+        """
         agent.program.fetch_certificates()
-        mongod = Mongod(
-            self.directory / "mongod" / agent.agent_id,
-            binary=self._mongod_binary,
-            certificate=agent.program.certificates / "mongodb.pem",
-            ca=agent.ca_file,
+        files = {
+            "certificate": agent.program.certificates / "mongodb.pem",
+            "ca": agent.ca_file,
+        }
+        if self.mongodb == "single":
+            return self._new_mongod(agent.agent_id, **files).start()
+        replica_set = ReplicaSet(
+            self._new_mongod(f"{agent.agent_id}-{number}", replica_set="rs0", **files)
+            for number in range(MEMBERS)
         )
-        self._parts.callback(mongod.stop)
-        return mongod.start()
+        self.replica_sets[agent.agent_id] = replica_set
+        return replica_set.start()
+
+    def _new_mongod(self, name: str, **options: Any) -> Mongod:
+        directory = self.directory / "mongod" / name
+        machine, binary = self.parts.mongod(directory)
+        mongod = Mongod(
+            directory, binary=binary, machine=machine, trial=self.parts.dry_run, **options
+        )
+        self._open.callback(mongod.stop)
+        return mongod
 
     # --- traffic through HAProxy ---
 
@@ -181,10 +218,10 @@ class NativeStack:
     def __enter__(self) -> Self:
         _live.append(self)
         try:
-            self._parts.enter_context(resolve_to_loopback([APP_DOMAIN, MONGO_DOMAIN]))
+            self._open.enter_context(resolve_to_loopback([APP_DOMAIN, MONGO_DOMAIN]))
             if self.dataplane is not None:
-                self._parts.enter_context(self.dataplane)
-            self._parts.callback(self.front.clean_up)
+                self._open.enter_context(self.dataplane)
+            self._open.callback(self.front.clean_up)
             if self._start:
                 self.front.start()
         except BaseException:
@@ -203,7 +240,7 @@ class NativeStack:
     def _close(self) -> None:
         try:
             self.client.close()
-            self._parts.close()
+            self._open.close()
         finally:
             _live.remove(self)
             shutil.rmtree(self.directory, ignore_errors=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pymongo
 
 from harness.mongo import Mongod
-from harness.stack import NativeStack, StackAgent
+from harness.stack import Stack, StackAgent
 
 # Shorter than HAProxy's inspect-delay (5 s): what isn't refused at once ends in a timeout.
 AT_ONCE = 3.0
@@ -34,7 +34,7 @@ def serial(port: int, name: str | None, ca: Path) -> str:
 
 
 @contextlib.contextmanager
-def mongo_client(stack: NativeStack, agent: StackAgent, **options: Any) -> Iterator[Any]:
+def mongo_client(stack: Stack, agent: StackAgent, **options: Any) -> Iterator[Any]:
     """pymongo through HAProxy, everything verified."""
     client: Any = pymongo.MongoClient(
         agent.domain,
@@ -50,7 +50,7 @@ def mongo_client(stack: NativeStack, agent: StackAgent, **options: Any) -> Itera
         yield client
 
 
-def owned_mongod(stack: NativeStack, agent: StackAgent) -> Mongod:
+def owned_mongod(stack: Stack, agent: StackAgent) -> Mongod:
     """A running mongod with the agent's certificate, whose data says whose it is."""
     mongod = stack.secured_mongod(agent)
     with pymongo.MongoClient(

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from harness import plugin
+from harness.choice import chosen_backend, make_parts
 from harness.errors import UnavailableError
-from harness.haproxy import find_haproxy
 from harness.interference import Interference
-from harness.mongo import find_mongod
+from harness.parts import Parts
 from harness.patient import Patient
-from harness.stack import NativeStack, chosen_backend, live
+from harness.plugin import pytest_addoption, pytest_runtest_makereport
+from harness.stack import Stack
 
-EVIDENCE = Path(__file__).parents[2] / ".evidence"
+__all__ = ["pytest_addoption", "pytest_runtest_makereport"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    plugin.pytest_configure(config)
     config.addinivalue_line("markers", "long: takes minutes; left out where time is short")
     config.addinivalue_line(
         "markers", "file_backend(reason): what only the file backend does; skipped with any other"
@@ -37,47 +38,39 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"the file backend's alone: {marker.args[0]}")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, Any, Any]:
-    """On failure, keep what every open stack knows, and say where."""
-    report = yield
-    if report.failed:
-        for number, stack in enumerate(live()):
-            name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{item.path.stem}-{item.name}-{number}")
-            stack.evidence(EVIDENCE / name)
-            report.sections.append(("evidence", f"logs and configuration: {EVIDENCE / name}"))
-    return report
+@pytest.fixture(scope="session")
+def parts() -> Parts:
+    """What stacks are made of; without a HAProxy these tests fail, they don't skip."""
+    return make_parts()
 
 
 @pytest.fixture(scope="session")
-def haproxy() -> Path:
-    """The HAProxy to test with; without one these tests fail, they don't skip."""
-    return find_haproxy()
+def haproxy(parts: Parts) -> Path:
+    """The HAProxy to test with, on its machine."""
+    return parts.haproxy()
 
 
 @pytest.fixture(scope="session")
-def mongod_binary() -> Path:
-    """The mongod to test with, or a skip with the reason."""
+def mongod_binary(tmp_path_factory: pytest.TempPathFactory, parts: Parts) -> Path:
+    """The mongod to test with, on its machine, or a skip with the reason."""
     try:
-        return find_mongod()
+        return parts.mongod(tmp_path_factory.mktemp("mongod"))[1]
     except UnavailableError as error:
         pytest.skip(f"no mongod here: {error}")
 
 
 @pytest.fixture(scope="session")
-def stack(haproxy: Path) -> Iterator[NativeStack]:
+def stack() -> Iterator[Stack]:
     """A stack shared by all tests that break nothing; each uses agents and names of its own."""
-    with NativeStack(haproxy=haproxy, https=True) as stack:
+    with Stack(https=True) as stack:
         yield stack
 
 
 @pytest.fixture
-def make_stack(haproxy: Path) -> Iterator[Callable[..., NativeStack]]:
+def make_stack() -> Iterator[Callable[..., Stack]]:
     """A stack for one test, where it breaks things; open until the evidence is collected."""
     with contextlib.ExitStack() as stacks:
-        yield lambda **options: stacks.enter_context(NativeStack(haproxy=haproxy, **options))
+        yield lambda **options: stacks.enter_context(Stack(**options))
 
 
 @pytest.fixture(scope="session")
@@ -88,10 +81,9 @@ def between() -> Iterator[Interference]:
 
 
 @pytest.fixture(scope="session")
-def ward(haproxy: Path, between: Interference) -> Iterator[Patient]:
+def ward(between: Interference) -> Iterator[Patient]:
     """A stack on a Data Plane API that is broken again and again; see `patient`."""
-    stack = NativeStack(
-        haproxy=haproxy,
+    stack = Stack(
         backend="dataplane",
         environ={"FRONTSERVER_DATAPLANE_URL": between.url},
     )

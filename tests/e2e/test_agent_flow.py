@@ -12,11 +12,11 @@ from pymongo.errors import PyMongoError
 
 from harness.agent import AgentFailedError
 from harness.polling import until
-from harness.stack import NativeStack
+from harness.stack import Stack
 from tests.e2e.clients import serial
 
 
-def test_an_agent_goes_the_whole_way(stack: NativeStack, mongod_binary: Path) -> None:
+def test_an_agent_goes_the_whole_way(stack: Stack, mongod_binary: Path) -> None:
     """Register, route, certificates, mongod, renewal, list, remove."""
     agent = stack.agent("whole-way")
 
@@ -41,7 +41,7 @@ def test_an_agent_goes_the_whole_way(stack: NativeStack, mongod_binary: Path) ->
     before = mongod.config.read_text()
     configured = agent.program.configure(mongod)
     assert configured["changed"] is True
-    assert configured["tried"] == str(mongod.binary)
+    assert configured["tried"] == str(mongod.trial)
     assert Path(configured["backup"]).read_text() == before
     assert "# A comment that an agent must leave alone." in mongod.config.read_text()
     mongod.start()
@@ -69,7 +69,7 @@ def test_an_agent_goes_the_whole_way(stack: NativeStack, mongod_binary: Path) ->
     assert agent.program.routes() == []
 
 
-def test_a_new_certificate_is_loaded_live(stack: NativeStack, mongod_binary: Path) -> None:
+def test_a_new_certificate_is_loaded_live(stack: Stack, mongod_binary: Path) -> None:
     """`renew --rotate`: open connections stay, new handshakes show the new serial."""
     agent = stack.agent("rotating")
     agent.register()
@@ -91,7 +91,7 @@ def test_a_new_certificate_is_loaded_live(stack: NativeStack, mongod_binary: Pat
     assert int(now, 16) == int(signed["serial"], 16)
 
 
-def test_a_token_is_renewed_by_the_key(stack: NativeStack) -> None:
+def test_a_token_is_renewed_by_the_key(stack: Stack) -> None:
     """`authenticate` gives a token that works, and the program gets itself a new one."""
     agent = stack.agent("renewing")
     agent.register()
@@ -114,7 +114,7 @@ def test_a_token_is_renewed_by_the_key(stack: NativeStack) -> None:
     assert saved.exists(), "a new token was obtained with the key, and kept"
 
 
-def test_one_round_of_the_loop_does_all_upkeep(stack: NativeStack) -> None:
+def test_one_round_of_the_loop_does_all_upkeep(stack: Stack) -> None:
     """`run --once`, as cron would call it, fetches the certificate files."""
     agent = stack.agent("upkeep")
     agent.register()
@@ -123,7 +123,7 @@ def test_one_round_of_the_loop_does_all_upkeep(stack: NativeStack) -> None:
     assert agent.ca_file.exists()
 
 
-def test_the_program_tells_why_it_is_refused(stack: NativeStack) -> None:
+def test_the_program_tells_why_it_is_refused(stack: Stack) -> None:
     """Another agent's name ends with exit code 1 and the server's sentence."""
     first, second = stack.agent("namesake1"), stack.agent("namesake2")
     origin = stack.origin("namesake")
@@ -137,7 +137,7 @@ def test_the_program_tells_why_it_is_refused(stack: NativeStack) -> None:
     assert refused.value.complaint.strip()
 
 
-def test_a_removed_agent_leaves_nothing(stack: NativeStack) -> None:
+def test_a_removed_agent_leaves_nothing(stack: Stack) -> None:
     """DELETE of an agent takes its routes out of HAProxy and revokes its credentials."""
     agent = stack.registered("leaving")
     origin = stack.origin("leaving")
@@ -148,7 +148,7 @@ def test_a_removed_agent_leaves_nothing(stack: NativeStack) -> None:
     assert agent.api.client.get("/api/agents/leaving").status_code == 401
 
 
-def test_mongo_without_a_route_is_refused(stack: NativeStack, mongod_binary: Path) -> None:
+def test_mongo_without_a_route_is_refused(stack: Stack, mongod_binary: Path) -> None:
     """A registered agent without a MongoDB route isn't reachable under its name."""
     agent = stack.registered("routeless")
     agent.program.fetch_certificates()

@@ -9,14 +9,14 @@ import httpx
 
 from frontserver.agent import Client
 from harness.frontserver import ADMIN_TOKEN
-from harness.stack import NativeStack
+from harness.stack import Stack
 
 AGENTS = 4
 # More than the spare slots of a pool, so that a reload is needed, and no more than one.
 EACH = 100
 
 
-def publish(stack: NativeStack, routes: list[dict[str, Any]], wait: int = 30) -> httpx.Response:
+def publish(stack: Stack, routes: list[dict[str, Any]], wait: int = 30) -> httpx.Response:
     """As the operator."""
     return httpx.post(
         f"{stack.front.api_url}/api/proxy/routes",
@@ -28,7 +28,7 @@ def publish(stack: NativeStack, routes: list[dict[str, Any]], wait: int = 30) ->
 
 
 def test_an_operators_routes_of_many_agents_go_live_together(
-    make_stack: Callable[..., NativeStack],
+    make_stack: Callable[..., Stack],
 ) -> None:
     """Of two profiles, one of them new: one reload, and then every name leads to its own origin."""
     stack = make_stack()
@@ -73,7 +73,7 @@ def test_an_operators_routes_of_many_agents_go_live_together(
     assert stack.front.sockets.worker_pid() == second
 
 
-def test_one_bad_entry_keeps_all_from_being_stored(stack: NativeStack) -> None:
+def test_one_bad_entry_keeps_all_from_being_stored(stack: Stack) -> None:
     origin = stack.origin("whole")
     stack.registered("whole-1").api.http("whole-taken", origin.url)
     agent = stack.registered("whole-2")
@@ -93,7 +93,7 @@ def test_one_bad_entry_keeps_all_from_being_stored(stack: NativeStack) -> None:
     assert stack.get("whole-taken").json()["origin"] == "whole"
 
 
-def test_an_agent_publishes_its_own_with_the_sdk(stack: NativeStack) -> None:
+def test_an_agent_publishes_its_own_with_the_sdk(stack: Stack) -> None:
     origin = stack.origin("own")
     stack.agent("own", "the-key-of-own-0001").register()
     worker = stack.front.sockets.worker_pid()

@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 from harness.agent import AgentApi
 from harness.frontserver import APP_DOMAIN
 from harness.origin import Origin
-from harness.stack import NativeStack
+from harness.stack import Stack
 from harness.visitors import Visit, Visitors
 
 STEADY = 50
@@ -29,7 +29,7 @@ _RELOADS = re.compile(r"^frontserver_reload_seconds_count (\d+)", re.MULTILINE)
 
 @pytest.mark.long
 def test_three_thousand_routes_churn_beside_fifty_that_stay(
-    make_stack: Callable[..., NativeStack],
+    make_stack: Callable[..., Stack],
 ) -> None:
     """No request on an untouched route fails, none is answered by somebody else's origin."""
     stack = make_stack()
@@ -94,7 +94,7 @@ class Progress:
 
 
 def churn(
-    api: AgentApi, prefix: str, origins: list[Origin], stack: NativeStack, progress: Progress
+    api: AgentApi, prefix: str, origins: list[Origin], stack: Stack, progress: Progress
 ) -> list[str]:
     """Add, change and remove routes; returns whatever wasn't as it was said to be."""
     wrong = []
@@ -125,7 +125,7 @@ def force_reload(api: AgentApi, number: int, origin: Origin) -> None:
     assert (answer["status"], answer.get("reload")) == ("active", "new-profile"), answer
 
 
-def reloads_of(stack: NativeStack) -> int:
+def reloads_of(stack: Stack) -> int:
     """How many reloads the product says that it made."""
     page = stack.client.get(f"{stack.front.api_url}/metrics").text
     match = _RELOADS.search(page)

@@ -11,12 +11,12 @@ import pytest
 
 from harness.polling import until
 from harness.ports import free_port
-from harness.stack import NativeStack
+from harness.stack import Stack
 from tests.e2e.clients import mongo_client, owned_mongod
 
 pytestmark = pytest.mark.dataplane_backend
 
-MakeStack = Callable[..., NativeStack]
+MakeStack = Callable[..., Stack]
 
 OPERATOR = """\
 global
@@ -173,5 +173,5 @@ def test_a_frontend_that_cannot_be_adopted_is_named(
     assert adopted.home() == (200, "home")
 
 
-def _maps(stack: NativeStack) -> str:
+def _maps(stack: Stack) -> str:
     return "".join(path.read_text() for path in stack.front.maps_dir.glob("*.map"))

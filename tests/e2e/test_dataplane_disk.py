@@ -13,7 +13,7 @@ import pytest
 
 from harness.patient import Patient
 from harness.polling import until
-from harness.stack import NativeStack
+from harness.stack import Stack
 from tests.e2e.faults import LONG, healed
 
 pytestmark = pytest.mark.dataplane_backend
@@ -52,7 +52,7 @@ def fill(place: Path) -> Path:
     return filler
 
 
-def test_the_disk_is_full(small_disk: Path, make_stack: Callable[..., NativeStack]) -> None:
+def test_the_disk_is_full(small_disk: Path, make_stack: Callable[..., Stack]) -> None:
     """Routes go live without it; what needs a reload waits, and says why."""
     stack = make_stack(backend="dataplane", dataplane={"directory": small_disk / "dp"})
     with Patient(stack) as patient:

@@ -13,11 +13,11 @@ import pytest
 from harness.patient import Patient
 from harness.polling import until
 from harness.ports import free_port
-from harness.stack import NativeStack
+from harness.stack import Stack
 
 pytestmark = pytest.mark.dataplane_backend
 
-MakeStack = Callable[..., NativeStack]
+MakeStack = Callable[..., Stack]
 
 # A listener of the operator's, as long as a route has this header.
 CULPRIT = "x-listener"

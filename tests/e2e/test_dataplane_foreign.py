@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from harness.ports import free_port
-from harness.stack import NativeStack
+from harness.stack import Stack
 from tests.e2e.faults import LONG
 
 pytestmark = pytest.mark.dataplane_backend
 
-MakeStack = Callable[..., NativeStack]
+MakeStack = Callable[..., Stack]
 
 CHANGES = 200 if LONG else 25
 FOREIGN = Path(__file__).with_name("foreign.cfg").read_text()
@@ -54,7 +54,7 @@ class Sites:
         return [(a.status_code, a.text, {name: a.headers.get(name) for name in kept}) for a in said]
 
 
-def change(stack: NativeStack) -> None:
+def change(stack: Stack) -> None:
     """Routes come, change and go, some with a reload."""
     agent, origin = stack.registered("changes"), stack.origin("changes")
 

@@ -14,7 +14,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.patient import Patient
 from harness.polling import until
-from harness.stack import NativeStack
+from harness.stack import Stack
 from tests.e2e.faults import LONG, SOON
 
 pytestmark = pytest.mark.dataplane_backend
@@ -94,7 +94,7 @@ def kill(patient: Patient, victim: str) -> None:
         patient.dataplane.revive()
 
 
-def test_random_kills(make_stack: Callable[..., NativeStack]) -> None:
+def test_random_kills(make_stack: Callable[..., Stack]) -> None:
     print(f"\nHARNESS_SEED={SEED}")  # noqa: T201 - by which it is repeated
     chance = random.Random(SEED)  # noqa: S311 - moments
     patient = Patient(make_stack(backend="dataplane"))

@@ -13,7 +13,7 @@ import pytest
 
 from harness.agent import AgentApi
 from harness.origin import Origin
-from harness.stack import NativeStack
+from harness.stack import Stack
 from tests.e2e.faults import LONG
 
 pytestmark = pytest.mark.dataplane_backend
@@ -40,7 +40,7 @@ def write(
     return acknowledged
 
 
-def test_no_map_write_is_lost_beside_reloads(make_stack: Callable[..., NativeStack]) -> None:
+def test_no_map_write_is_lost_beside_reloads(make_stack: Callable[..., Stack]) -> None:
     stack = make_stack(backend="dataplane")
     origin = stack.origin("maps")
     agents = [stack.registered(f"writer-{number}") for number in range(WRITERS)]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.dataplane import DataPlane, find_dataplane
+from harness.dataplane import DataPlane
 from harness.frontserver import APP_DOMAIN
 from harness.haproxy import ask
 from harness.polling import until
 from harness.processes import alive
-from harness.stack import NativeStack
+from harness.stack import Stack
 from harness.visitors import Visit, Visitors
 
 pytestmark = pytest.mark.dataplane_backend
@@ -21,9 +21,7 @@ pytestmark = pytest.mark.dataplane_backend
 ROUTES = 20
 
 
-def test_from_file_to_dataplane_and_back(
-    make_stack: Callable[..., NativeStack], haproxy: Path
-) -> None:
+def test_from_file_to_dataplane_and_back(make_stack: Callable[..., Stack], haproxy: Path) -> None:
     """Visitors of routes notice neither way; what was changed on one backend is so on the other."""
     stack = make_stack(backend="file")
     front = stack.front
@@ -38,7 +36,12 @@ def test_from_file_to_dataplane_and_back(
     for name in moved:
         assert agent.api.http(name, first.url).json()["status"] == "active"
 
-    dataplane = DataPlane(stack.directory / "dp", program=find_dataplane(), haproxy=haproxy)
+    dataplane = DataPlane(
+        stack.directory / "dp",
+        program=stack.parts.dataplaneapi(),
+        haproxy=haproxy,
+        machine=stack.parts.proxy(stack.directory),
+    )
     with dataplane, Visitors(front.http_port, visits) as visitors:
         visitors.wait_for(100)
         embedded = front.sockets.master_pid()

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import httpx
 
 from harness.frontserver import ADMIN_TOKEN
-from harness.stack import NativeStack
+from harness.stack import Stack
 
-MakeStack = Callable[..., NativeStack]
+MakeStack = Callable[..., Stack]
 
 
 def test_by_invitation_only(make_stack: MakeStack) -> None:
@@ -32,7 +32,7 @@ def test_closed_means_closed(make_stack: MakeStack) -> None:
     assert stack.agent("anybody").api.register().status_code in {401, 403}
 
 
-def test_an_operator_sees_everything(stack: NativeStack) -> None:
+def test_an_operator_sees_everything(stack: Stack) -> None:
     """With the operator's own credential; agents see their own."""
     origin = stack.origin("seen")
     for name in ("seen-1", "seen-2"):

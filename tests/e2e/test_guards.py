@@ -11,18 +11,16 @@ import pytest
 from harness.errors import HarnessError
 from harness.frontserver import FrontServer
 from harness.polling import until
-from harness.stack import NativeStack
+from harness.stack import Stack
 
-MakeStack = Callable[..., NativeStack]
+MakeStack = Callable[..., Stack]
 
 
-def test_a_second_control_plane_of_the_same_state_is_refused(
-    stack: NativeStack, haproxy: Path
-) -> None:
+def test_a_second_control_plane_of_the_same_state_is_refused(stack: Stack, haproxy: Path) -> None:
     """It says so, and what runs goes on."""
     agent = stack.registered("guarded")
     assert agent.api.http("guarded", stack.origin("guarded").url).status_code == 201
-    second = FrontServer(stack.directory / "second", haproxy=haproxy)
+    second = FrontServer(stack.directory / "second", haproxy=haproxy, machine=stack.front.machine)
     second.environ["FRONTSERVER_STATE_DIR"] = str(stack.front.state_dir)
     second.environ["FRONTSERVER_CONFIG_DIR"] = str(stack.front.config_dir)
     try:
@@ -35,11 +33,11 @@ def test_a_second_control_plane_of_the_same_state_is_refused(
 
 
 @pytest.mark.file_backend("the front server doesn't start HAProxy")
-def test_a_second_haproxy_on_the_same_port_never_starts(stack: NativeStack, haproxy: Path) -> None:
+def test_a_second_haproxy_on_the_same_port_never_starts(stack: Stack, haproxy: Path) -> None:
     """SO_REUSEPORT would let both answer: visitors would meet one or the other."""
     agent = stack.registered("port")
     assert agent.api.http("port", stack.origin("port").url).status_code == 201
-    second = FrontServer(stack.directory / "rival", haproxy=haproxy)
+    second = FrontServer(stack.directory / "rival", haproxy=haproxy, machine=stack.front.machine)
     second.environ["FRONTSERVER_HTTP_BIND"] = stack.front.environ["FRONTSERVER_HTTP_BIND"]
     try:
         second.start(ready=False)
@@ -57,10 +55,11 @@ def test_a_second_haproxy_on_the_same_port_never_starts(stack: NativeStack, hapr
     assert {stack.get("port").status_code for _ in range(20)} == {200}
 
 
-def test_bad_settings_are_all_told_at_once(stack: NativeStack, haproxy: Path) -> None:
+def test_bad_settings_are_all_told_at_once(stack: Stack, haproxy: Path) -> None:
     bad = FrontServer(
         stack.directory / "bad",
         haproxy=haproxy,
+        machine=stack.front.machine,
         environ={"FRONTSERVER_HTTP_BIND": "nonsense", "FRONTSERVER_ENROLMENT": "maybe"},
     )
     done = bad.run("serve", check=False)

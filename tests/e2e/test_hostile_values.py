@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.stack import NativeStack, StackAgent
+from harness.stack import Stack, StackAgent
 
 # In every hostile value, so that it can be found again.
 MARK = "h0st1le"
@@ -107,7 +107,7 @@ LEGAL = {
 
 
 @pytest.fixture(scope="module")
-def agent(stack: NativeStack) -> StackAgent:
+def agent(stack: Stack) -> StackAgent:
     """An agent with one ordinary route, whose values must be found by the same search."""
     agent = stack.registered("target-of-hostility")
     answer = agent.api.http(
@@ -120,16 +120,14 @@ def agent(stack: NativeStack) -> StackAgent:
     return agent
 
 
-def files_with(stack: NativeStack, text: str) -> list[Path]:
+def files_with(stack: Stack, text: str) -> list[Path]:
     """The files of HAProxy's configuration that hold `text`."""
     files = [path for path in stack.front.config_dir.rglob("*") if path.is_file()]
     assert files, "there is a configuration to search in"
     return [path for path in files if text.encode() in path.read_bytes()]
 
 
-def test_hostile_values_are_refused_and_leave_no_trace(
-    stack: NativeStack, agent: StackAgent
-) -> None:
+def test_hostile_values_are_refused_and_leave_no_trace(stack: Stack, agent: StackAgent) -> None:
     """Every field with every value."""
     accepted = []
     for path, fields in (("/api/proxy/http", HTTP_FIELDS), ("/api/proxy/mongodb", MONGO_FIELDS)):
@@ -151,7 +149,7 @@ def test_hostile_values_are_refused_and_leave_no_trace(
 
 @pytest.mark.parametrize("field", ["agentId", "agentKey", "agentName", "targetIp"])
 def test_hostile_registrations_reach_no_configuration(
-    stack: NativeStack, agent: StackAgent, field: str
+    stack: Stack, agent: StackAgent, field: str
 ) -> None:
     """A key or a display name may hold what a host name may not; neither gets to HAProxy."""
     for number, (kind, value) in enumerate(HOSTILE.items()):
@@ -184,7 +182,7 @@ def test_hostile_paths_and_queries_are_no_server_error(agent: StackAgent) -> Non
 TRICKY = "\"quoted' 'both\" %[src] %ci ${HOME} \\ # ; <<EOF @1 -m reg"
 
 
-def test_a_legal_header_value_arrives_byte_for_byte(stack: NativeStack, agent: StackAgent) -> None:
+def test_a_legal_header_value_arrives_byte_for_byte(stack: Stack, agent: StackAgent) -> None:
     """Live, after a reload, and after a start from disk: nothing in it is interpreted."""
     headers = {"request": {"set": {"X-Tricky": TRICKY}}, "response": {"set": {"X-Back": TRICKY}}}
     answer = agent.api.http("tricky", stack.origin("tricky").url, headers=headers)

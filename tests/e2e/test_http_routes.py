@@ -11,21 +11,21 @@ import pytest
 
 from harness.origin import Origin
 from harness.polling import until
-from harness.stack import NativeStack, StackAgent
+from harness.stack import Stack, StackAgent
 
 
 @pytest.fixture(scope="module")
-def agent(stack: NativeStack) -> StackAgent:
+def agent(stack: Stack) -> StackAgent:
     return stack.registered("http")
 
 
 @pytest.fixture(scope="module")
-def origin(stack: NativeStack) -> Origin:
+def origin(stack: Stack) -> Origin:
     return stack.origin("one")
 
 
 @pytest.fixture(scope="module")
-def other(stack: NativeStack) -> Origin:
+def other(stack: Stack) -> Origin:
     return stack.origin("two")
 
 
@@ -47,9 +47,7 @@ def headers_seen(answer: httpx.Response) -> dict[str, list[str]]:
 # --- life of a route ---
 
 
-def test_a_route_is_found_by_its_host(
-    stack: NativeStack, agent: StackAgent, origin: Origin
-) -> None:
+def test_a_route_is_found_by_its_host(stack: Stack, agent: StackAgent, origin: Origin) -> None:
     """Whatever the case, with or without a port or a trailing dot; nobody else is."""
     publish(agent, "byhost", origin.url)
     assert stack.get("byhost", "/a/path?and=query").json()["path"] == "/a/path?and=query"
@@ -59,7 +57,7 @@ def test_a_route_is_found_by_its_host(
         assert stack.get("byhost", headers={"Host": host}).status_code == 404
 
 
-def test_methods_and_bodies_pass(stack: NativeStack, agent: StackAgent, origin: Origin) -> None:
+def test_methods_and_bodies_pass(stack: Stack, agent: StackAgent, origin: Origin) -> None:
     publish(agent, "bodies", origin.url)
     answer = stack.client.post(stack.url("bodies", "/post"), content=b"x" * 200_000)
     assert answer.json()["method"] == "POST"
@@ -67,7 +65,7 @@ def test_methods_and_bodies_pass(stack: NativeStack, agent: StackAgent, origin: 
 
 
 def test_a_route_is_updated_listed_and_removed(
-    stack: NativeStack, agent: StackAgent, origin: Origin, other: Origin
+    stack: Stack, agent: StackAgent, origin: Origin, other: Origin
 ) -> None:
     """The same request twice is the same; another target counts at once; removed is gone."""
     publish(agent, "life", origin.url)
@@ -87,7 +85,7 @@ def test_a_route_is_updated_listed_and_removed(
     assert agent.api.remove("life").status_code == 404
 
 
-def test_remove_by_query_parameters(stack: NativeStack, agent: StackAgent, origin: Origin) -> None:
+def test_remove_by_query_parameters(stack: Stack, agent: StackAgent, origin: Origin) -> None:
     """DELETE without a body, as clients that can't send one do."""
     publish(agent, "query", origin.url)
     done = agent.api.client.delete("/api/proxy", params={"agentId": "http", "subdomain": "query"})
@@ -96,7 +94,7 @@ def test_remove_by_query_parameters(stack: NativeStack, agent: StackAgent, origi
 
 
 def test_a_name_belongs_to_whoever_came_first(
-    stack: NativeStack, agent: StackAgent, origin: Origin, other: Origin
+    stack: Stack, agent: StackAgent, origin: Origin, other: Origin
 ) -> None:
     """Another agent can neither take nor remove it, nor act in the first one's name."""
     publish(agent, "mine", origin.url)
@@ -113,7 +111,7 @@ def test_a_name_belongs_to_whoever_came_first(
     assert stack.get("mine").json()["origin"] == "one"
 
 
-def test_the_front_server_is_no_target(stack: NativeStack, agent: StackAgent) -> None:
+def test_the_front_server_is_no_target(stack: Stack, agent: StackAgent) -> None:
     """Its own ports would make a loop, or open the API to the web."""
     for port in (stack.front.api_port, stack.front.http_port, stack.front.mongo_port):
         assert agent.api.http("loop", f"http://127.0.0.1:{port}").status_code == 422
@@ -133,7 +131,7 @@ def test_an_unknown_option_is_refused_with_the_known_ones(
 
 
 def test_headers_are_set_and_removed_both_ways(
-    stack: NativeStack, agent: StackAgent, origin: Origin
+    stack: Stack, agent: StackAgent, origin: Origin
 ) -> None:
     publish(
         agent,
@@ -153,7 +151,7 @@ def test_headers_are_set_and_removed_both_ways(
 
 
 def test_a_changed_header_value_counts_at_once(
-    stack: NativeStack, agent: StackAgent, origin: Origin
+    stack: Stack, agent: StackAgent, origin: Origin
 ) -> None:
     for value in ("first", "second"):
         answer = agent.api.http("value", origin.url, headers={"request": {"set": {"X-V": value}}})
@@ -161,7 +159,7 @@ def test_a_changed_header_value_counts_at_once(
         assert headers_seen(stack.get("value"))["x-v"] == [value]
 
 
-def test_plain_http_is_redirected(stack: NativeStack, agent: StackAgent, origin: Origin) -> None:
+def test_plain_http_is_redirected(stack: Stack, agent: StackAgent, origin: Origin) -> None:
     publish(agent, "redirected", origin.url, redirectHttps=True)
     answer = stack.get("redirected", "/to?where=1")
     assert answer.status_code == 301
@@ -170,7 +168,7 @@ def test_plain_http_is_redirected(stack: NativeStack, agent: StackAgent, origin:
 
 
 def test_sticky_visitors_stay_with_one_origin(
-    stack: NativeStack, agent: StackAgent, origin: Origin, other: Origin
+    stack: Stack, agent: StackAgent, origin: Origin, other: Origin
 ) -> None:
     """By a cookie of the given name; strangers are spread over both."""
     publish(
@@ -188,7 +186,7 @@ def test_sticky_visitors_stay_with_one_origin(
 
 
 def test_weights_share_out_requests(
-    stack: NativeStack, agent: StackAgent, origin: Origin, other: Origin
+    stack: Stack, agent: StackAgent, origin: Origin, other: Origin
 ) -> None:
     publish(
         agent,
@@ -200,7 +198,7 @@ def test_weights_share_out_requests(
 
 
 def test_a_backup_serves_when_nobody_else_does(
-    stack: NativeStack, agent: StackAgent, origin: Origin
+    stack: Stack, agent: StackAgent, origin: Origin
 ) -> None:
     with Origin("primary") as primary:
         publish(
@@ -218,7 +216,7 @@ def test_a_backup_serves_when_nobody_else_does(
 
 
 def test_the_host_header_is_what_was_asked_for(
-    stack: NativeStack, agent: StackAgent, origin: Origin
+    stack: Stack, agent: StackAgent, origin: Origin
 ) -> None:
     """Preserved, or the target's, or a name."""
     publish(agent, "host-kept", origin.url)
@@ -230,9 +228,7 @@ def test_the_host_header_is_what_was_asked_for(
     assert headers_seen(stack.get("host-named"))["host"] == ["inside.example.net"]
 
 
-def test_a_failing_check_takes_the_target_out_and_shows(
-    stack: NativeStack, agent: StackAgent
-) -> None:
+def test_a_failing_check_takes_the_target_out_and_shows(stack: Stack, agent: StackAgent) -> None:
     """503 for visitors, `down` in the list, and back again when the check passes."""
     with Origin("checked") as checked:
         publish(
@@ -255,7 +251,7 @@ def test_a_failing_check_takes_the_target_out_and_shows(
 
 
 def test_a_slow_origin_ends_in_a_timeout_of_the_routes_own(
-    stack: NativeStack, agent: StackAgent, origin: Origin
+    stack: Stack, agent: StackAgent, origin: Origin
 ) -> None:
     """504 where the route says so; a neighbour with the operator's timeout goes on waiting."""
     publish(agent, "hasty", origin.url, timeouts={"server": "200ms"})
@@ -264,9 +260,7 @@ def test_a_slow_origin_ends_in_a_timeout_of_the_routes_own(
     assert stack.get("patient", "/slow?seconds=0.5").status_code == 200
 
 
-def test_a_target_gets_no_more_connections_than_allowed(
-    stack: NativeStack, agent: StackAgent
-) -> None:
+def test_a_target_gets_no_more_connections_than_allowed(stack: Stack, agent: StackAgent) -> None:
     with Origin("narrow") as narrow, ThreadPoolExecutor(6) as pool:
         publish(agent, "narrow", narrow.url, maxConnections=2)
         held = [
@@ -284,7 +278,7 @@ def test_a_target_gets_no_more_connections_than_allowed(
         assert narrow.busiest == 2
 
 
-def test_a_tls_origin_is_verified(stack: NativeStack, agent: StackAgent) -> None:
+def test_a_tls_origin_is_verified(stack: Stack, agent: StackAgent) -> None:
     """By its name and the CA given with the route; by the system's CAs without one."""
     pem = stack.ca.issue("inside.example.net")
     ca = stack.ca.pem
@@ -300,7 +294,7 @@ def test_a_tls_origin_is_verified(stack: NativeStack, agent: StackAgent) -> None
         assert stack.get("tls-unverified").json()["origin"] == "secret"
 
 
-def test_a_host_name_is_resolved(stack: NativeStack, agent: StackAgent, origin: Origin) -> None:
+def test_a_host_name_is_resolved(stack: Stack, agent: StackAgent, origin: Origin) -> None:
     """By the front server: HAProxy's dynamic servers never do."""
     answer = agent.api.http("named", f"http://localhost:{origin.port}")
     assert (answer.status_code, answer.json()["status"]) == (201, "active"), answer.text
@@ -318,7 +312,7 @@ def test_a_name_that_does_not_resolve_is_pending(agent: StackAgent) -> None:
 
 @pytest.mark.parametrize("balance", ["leastconn", "first", "random", "source", "uri"])
 def test_every_balance_serves(
-    stack: NativeStack, agent: StackAgent, origin: Origin, other: Origin, balance: str
+    stack: Stack, agent: StackAgent, origin: Origin, other: Origin, balance: str
 ) -> None:
     publish(
         agent,

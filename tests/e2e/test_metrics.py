@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import httpx
 
-from harness.stack import NativeStack
+from harness.stack import Stack
 
 
-def page(stack: NativeStack) -> httpx.Response:
+def page(stack: Stack) -> httpx.Response:
     return httpx.get(f"{stack.front.api_url}/metrics", trust_env=False)
 
 
-def test_metrics_follow_what_is_done_and_name_no_tenant(stack: NativeStack) -> None:
+def test_metrics_follow_what_is_done_and_name_no_tenant(stack: Stack) -> None:
     agent = stack.registered("measured-agent")
     origin = stack.origin("measured")
     assert agent.api.http("measured-site", origin.url).json()["status"] == "active"
@@ -33,7 +33,7 @@ def test_metrics_follow_what_is_done_and_name_no_tenant(stack: NativeStack) -> N
     assert "measured-" not in text
 
 
-def test_an_operator_may_want_none(make_stack: Callable[..., NativeStack]) -> None:
+def test_an_operator_may_want_none(make_stack: Callable[..., Stack]) -> None:
     stack = make_stack(environ={"FRONTSERVER_METRICS": "off"})
 
     assert page(stack).status_code == httpx.codes.NOT_FOUND

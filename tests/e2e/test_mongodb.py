@@ -14,7 +14,7 @@ from pymongo.errors import PyMongoError
 
 from harness.mongo import Mongod
 from harness.polling import until
-from harness.stack import NativeStack, StackAgent
+from harness.stack import Stack, StackAgent
 from tests.e2e.clients import AT_ONCE, mongo_client, owned_mongod, owner, serial
 
 # OP_MSG {hello: 1, $db: "admin"}: what a driver without TLS says first.
@@ -39,7 +39,7 @@ class Side(msgspec.Struct):
 
 
 @pytest.fixture(scope="module")
-def sides(stack: NativeStack, mongod_binary: Path) -> tuple[Side, Side]:
+def sides(stack: Stack, mongod_binary: Path) -> tuple[Side, Side]:
     """Two agents whose mongods hold different data."""
     made = []
     for name in ("left", "right"):
@@ -57,11 +57,11 @@ def published(sides: tuple[Side, Side]) -> tuple[Side, Side]:
     return sides
 
 
-def seen(stack: NativeStack, side: Side) -> str:
+def seen(stack: Stack, side: Side) -> str:
     return serial(stack.front.mongo_port, side.agent.domain, side.agent.ca_file)
 
 
-def test_alternating_clients_never_cross(stack: NativeStack, published: tuple[Side, Side]) -> None:
+def test_alternating_clients_never_cross(stack: Stack, published: tuple[Side, Side]) -> None:
     """New connection after new connection, each reads its own data."""
     for round_ in range(10):
         side = published[round_ % 2]
@@ -72,7 +72,7 @@ def test_alternating_clients_never_cross(stack: NativeStack, published: tuple[Si
         assert seen(stack, side) == side.serial
 
 
-def test_concurrent_clients_never_cross(stack: NativeStack, published: tuple[Side, Side]) -> None:
+def test_concurrent_clients_never_cross(stack: Stack, published: tuple[Side, Side]) -> None:
     """Handshakes for both names at once, while data is read for both."""
     with ThreadPoolExecutor(8) as pool:
         turns = [published[turn % 2] for turn in range(160)]
@@ -80,7 +80,7 @@ def test_concurrent_clients_never_cross(stack: NativeStack, published: tuple[Sid
     assert found == [side.serial for side in turns]
 
 
-def test_reused_slots_never_cross(stack: NativeStack, published: tuple[Side, Side]) -> None:
+def test_reused_slots_never_cross(stack: Stack, published: tuple[Side, Side]) -> None:
     """Routes that come and go in turn get each other's old slots, and stay apart."""
     left, right = published
     for _ in range(6):
@@ -100,7 +100,7 @@ def test_reused_slots_never_cross(stack: NativeStack, published: tuple[Side, Sid
 
 
 def test_an_open_connection_never_reads_another_agents_data(
-    stack: NativeStack, published: tuple[Side, Side]
+    stack: Stack, published: tuple[Side, Side]
 ) -> None:
     """A client whose route is removed is cut off, or reads its own data: nobody else's."""
     left, right = published
@@ -118,9 +118,7 @@ def test_an_open_connection_never_reads_another_agents_data(
                 continue
 
 
-def test_a_moved_route_leads_to_the_new_target(
-    stack: NativeStack, published: tuple[Side, Side]
-) -> None:
+def test_a_moved_route_leads_to_the_new_target(stack: Stack, published: tuple[Side, Side]) -> None:
     """Another port under the same name: the very next connection goes there."""
     left, right = published
     answer = left.agent.api.mongodb(right.mongod.port)
@@ -131,7 +129,7 @@ def test_a_moved_route_leads_to_the_new_target(
     assert seen(stack, left) == left.serial
 
 
-def test_sni_is_compared_without_case(stack: NativeStack, published: tuple[Side, Side]) -> None:
+def test_sni_is_compared_without_case(stack: Stack, published: tuple[Side, Side]) -> None:
     """RFC 6066 section 3: host names, compared as such."""
     side = published[0]
     name = side.agent.domain.upper()
@@ -150,7 +148,7 @@ def test_sni_is_compared_without_case(stack: NativeStack, published: tuple[Side,
     ],
 )
 def test_a_wrong_or_missing_sni_is_refused_at_once(
-    stack: NativeStack, published: tuple[Side, Side], name: str | None
+    stack: Stack, published: tuple[Side, Side], name: str | None
 ) -> None:
     """Whoever names no agent is sent away without waiting; nobody answers instead."""
     with pytest.raises((OSError, EOFError)) as refused:
@@ -158,14 +156,14 @@ def test_a_wrong_or_missing_sni_is_refused_at_once(
     assert not isinstance(refused.value, TimeoutError | ssl.SSLCertVerificationError)
 
 
-def test_plain_text_is_refused_at_once(stack: NativeStack, published: tuple[Side, Side]) -> None:
+def test_plain_text_is_refused_at_once(stack: Stack, published: tuple[Side, Side]) -> None:
     """A driver without TLS is sent away as soon as it speaks."""
     with socket.create_connection(("127.0.0.1", stack.front.mongo_port), AT_ONCE) as raw:
         raw.sendall(PLAIN_HELLO)
         assert _until_closed(lambda: raw.recv(4096)) == b""
 
 
-def test_a_hello_in_pieces_is_understood(stack: NativeStack, published: tuple[Side, Side]) -> None:
+def test_a_hello_in_pieces_is_understood(stack: Stack, published: tuple[Side, Side]) -> None:
     """The SNI is found however the network cuts the ClientHello."""
     side = published[1]
     context = ssl.create_default_context(cafile=side.agent.ca_file)
@@ -188,7 +186,7 @@ def test_a_hello_in_pieces_is_understood(stack: NativeStack, published: tuple[Si
 
 
 def test_a_stopped_mongod_is_no_ones_problem_but_its_own(
-    stack: NativeStack, published: tuple[Side, Side]
+    stack: Stack, published: tuple[Side, Side]
 ) -> None:
     """Clients of a dead mongod are told at once, the others notice nothing."""
     left, right = published

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from harness.stack import NativeStack
+from harness.stack import Stack
 
 ROUTES = 50
 
 
-def test_fifty_routes_without_a_reload(make_stack: Callable[..., NativeStack]) -> None:
+def test_fifty_routes_without_a_reload(make_stack: Callable[..., Stack]) -> None:
     """The worker stays the same, and the first request after each 201 is served."""
     stack = make_stack()
     agent = stack.registered("many")
@@ -25,7 +25,7 @@ def test_fifty_routes_without_a_reload(make_stack: Callable[..., NativeStack]) -
     assert set(stack.front.sockets.worker_pids()) <= set(workers)
 
 
-def test_a_burst_of_routes_without_a_reload(make_stack: Callable[..., NativeStack]) -> None:
+def test_a_burst_of_routes_without_a_reload(make_stack: Callable[..., Stack]) -> None:
     """The same when they come all at once, with checks, MongoDB and updates among them."""
     stack = make_stack()
     agents = [stack.registered(f"burst-{number}") for number in range(4)]
@@ -52,7 +52,7 @@ def test_a_burst_of_routes_without_a_reload(make_stack: Callable[..., NativeStac
     assert stack.front.sockets.worker_pid() == worker
 
 
-def test_pools_refill_before_they_run_dry(make_stack: Callable[..., NativeStack]) -> None:
+def test_pools_refill_before_they_run_dry(make_stack: Callable[..., Stack]) -> None:
     """More routes than there are spare slots at first: all go live, none is lost."""
     stack = make_stack()
     agent = stack.registered("refill")

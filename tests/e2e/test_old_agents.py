@@ -11,14 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
-from harness.stack import NativeStack
+from harness.stack import Stack
 
 SERVER_ID = "SERVER-7f"
 AGENT_TOKEN = "an-old-agents-token-0123456789"
 
 
 @pytest.fixture(scope="module")
-def wire(stack: NativeStack) -> Iterator[httpx.Client]:
+def wire(stack: Stack) -> Iterator[httpx.Client]:
     """Bare HTTP, with the headers that old agents send."""
     with httpx.Client(base_url=stack.front.api_url, trust_env=False, timeout=60) as client:
         yield client
@@ -123,7 +123,7 @@ def test_http_route(wire: httpx.Client, headers: dict[str, str]) -> None:
     ],
 )
 def test_mongodb_route(
-    stack: NativeStack, wire: httpx.Client, headers: dict[str, str], path: str, text: str
+    stack: Stack, wire: httpx.Client, headers: dict[str, str], path: str, text: str
 ) -> None:
     body = post(wire, path, text.replace("SERVER_ID", SERVER_ID), headers)
     assert body["domain"] == f"{SERVER_ID.lower()}.mongodb.example.com"

@@ -12,26 +12,26 @@ import pytest
 
 from harness.origin import Origin
 from harness.polling import until
-from harness.stack import NativeStack, StackAgent
+from harness.stack import Stack, StackAgent
 
 
 @pytest.fixture(scope="module")
-def agent(stack: NativeStack) -> StackAgent:
+def agent(stack: Stack) -> StackAgent:
     return stack.registered("paths")
 
 
 @pytest.fixture(scope="module")
-def root(stack: NativeStack) -> Origin:
+def root(stack: Stack) -> Origin:
     return stack.origin("root")
 
 
 @pytest.fixture(scope="module")
-def api(stack: NativeStack) -> Origin:
+def api(stack: Stack) -> Origin:
     return stack.origin("api")
 
 
 @pytest.fixture(scope="module")
-def deep(stack: NativeStack) -> Origin:
+def deep(stack: Stack) -> Origin:
     return stack.origin("deep")
 
 
@@ -43,7 +43,7 @@ def publish(agent: StackAgent, subdomain: str, *where: str, path: str = "/", **o
     return answer.json()
 
 
-def asked(stack: NativeStack, subdomain: str, target: str) -> str:
+def asked(stack: Stack, subdomain: str, target: str) -> str:
     """Which origin answers; `target` is sent as it is, dots and all, or the status if none."""
     connection = http.client.HTTPConnection("127.0.0.1", stack.front.http_port, timeout=10)
     try:
@@ -56,7 +56,7 @@ def asked(stack: NativeStack, subdomain: str, target: str) -> str:
 
 
 @contextmanager
-def without_reload(stack: NativeStack) -> Iterator[None]:
+def without_reload(stack: Stack) -> Iterator[None]:
     """The same worker serves before and after, and none came; an older one may have left."""
     sockets = stack.front.sockets
     current, before = sockets.worker_pid(), sockets.worker_pids()
@@ -69,7 +69,7 @@ def without_reload(stack: NativeStack) -> Iterator[None]:
 
 
 def test_the_longest_path_wins(
-    stack: NativeStack, agent: StackAgent, root: Origin, api: Origin, deep: Origin
+    stack: Stack, agent: StackAgent, root: Origin, api: Origin, deep: Origin
 ) -> None:
     """By whole segments, with case, without the query; what no path has is the root's."""
     with without_reload(stack):
@@ -97,12 +97,12 @@ def test_the_longest_path_wins(
         assert asked(stack, "long", target) == origin, target
 
 
-def test_the_origin_sees_the_whole_path(stack: NativeStack, agent: StackAgent, api: Origin) -> None:
+def test_the_origin_sees_the_whole_path(stack: Stack, agent: StackAgent, api: Origin) -> None:
     publish(agent, "whole", api.url, path="/api")
     assert stack.get("whole", "/api/x?y=z").json()["path"] == "/api/x?y=z"
 
 
-def test_a_path_without_a_root(stack: NativeStack, agent: StackAgent, api: Origin) -> None:
+def test_a_path_without_a_root(stack: Stack, agent: StackAgent, api: Origin) -> None:
     """What no route has is nobody's, until somebody has it."""
     publish(agent, "rootless", api.url, path="/api")
     assert asked(stack, "rootless", "/api/x") == "api"
@@ -111,7 +111,7 @@ def test_a_path_without_a_root(stack: NativeStack, agent: StackAgent, api: Origi
 
 
 def test_paths_count_as_they_are_written(
-    stack: NativeStack, agent: StackAgent, root: Origin, api: Origin
+    stack: Stack, agent: StackAgent, root: Origin, api: Origin
 ) -> None:
     """Nothing is decoded or resolved: an odd spelling gets whatever it begins with.
 
@@ -137,7 +137,7 @@ def test_paths_count_as_they_are_written(
 
 
 def test_one_path_goes_and_the_others_stay(
-    stack: NativeStack, agent: StackAgent, root: Origin, api: Origin, deep: Origin
+    stack: Stack, agent: StackAgent, root: Origin, api: Origin, deep: Origin
 ) -> None:
     """What it had falls to the next shorter path; removed twice is unknown."""
     publish(agent, "going", root.url)
@@ -157,7 +157,7 @@ def test_one_path_goes_and_the_others_stay(
 
 
 def test_paths_are_shown_where_they_are(
-    stack: NativeStack, agent: StackAgent, root: Origin, api: Origin
+    stack: Stack, agent: StackAgent, root: Origin, api: Origin
 ) -> None:
     """In the answer, in the list and for polling; a route of the root looks as it always did."""
     assert "path" not in publish(agent, "shown", root.url)
@@ -182,7 +182,7 @@ def test_a_pending_path_says_where_to_look(agent: StackAgent) -> None:
 
 
 def test_a_subdomain_is_one_agents_whatever_the_path(
-    stack: NativeStack, agent: StackAgent, root: Origin, api: Origin
+    stack: Stack, agent: StackAgent, root: Origin, api: Origin
 ) -> None:
     """Also where only a path of it is taken; a longer name is another name."""
     publish(agent, "onlypath", api.url, path="/api")
@@ -199,7 +199,7 @@ def test_a_subdomain_is_one_agents_whatever_the_path(
 
 
 def test_options_belong_to_a_path(
-    stack: NativeStack, agent: StackAgent, root: Origin, api: Origin
+    stack: Stack, agent: StackAgent, root: Origin, api: Origin
 ) -> None:
     """A redirect of one path is none of the others', and plain HTTP only is neither."""
     publish(agent, "flagged", root.url)
@@ -218,7 +218,7 @@ def test_options_belong_to_a_path(
 
 
 def test_visitors_stick_to_each_path_on_its_own(
-    stack: NativeStack, agent: StackAgent, root: Origin, api: Origin, deep: Origin
+    stack: Stack, agent: StackAgent, root: Origin, api: Origin, deep: Origin
 ) -> None:
     """One cookie name on two paths of a domain: each keeps its visitor, in any order."""
     fourth = stack.origin("fourth")
@@ -236,9 +236,7 @@ def test_visitors_stick_to_each_path_on_its_own(
             assert [len(home) for home in homes.values()] == [1, 1], homes
 
 
-def test_paths_survive_a_reload(
-    stack: NativeStack, agent: StackAgent, root: Origin, api: Origin
-) -> None:
+def test_paths_survive_a_reload(stack: Stack, agent: StackAgent, root: Origin, api: Origin) -> None:
     publish(agent, "reloaded", root.url)
     publish(agent, "reloaded", api.url, path="/api", maintenance=True)
     publish(agent, "reloading", root.url, timeouts={"connect": "4321ms"})  # A profile of its own.
@@ -252,7 +250,7 @@ def test_paths_survive_a_reload(
 
 
 def test_maintenance_begins_and_ends_at_run_time(
-    stack: NativeStack, agent: StackAgent, root: Origin, api: Origin
+    stack: Stack, agent: StackAgent, root: Origin, api: Origin
 ) -> None:
     """503 and when to come back; the origin hears of nobody, and other routes of nothing."""
     publish(agent, "upkeep", root.url)
@@ -272,7 +270,7 @@ def test_maintenance_begins_and_ends_at_run_time(
         assert asked(stack, "upkeep", "/not-now") == "root"
 
 
-def test_health_checks_go_on_under_maintenance(stack: NativeStack, agent: StackAgent) -> None:
+def test_health_checks_go_on_under_maintenance(stack: Stack, agent: StackAgent) -> None:
     """So that the route is known to be fit before visitors come back."""
     with Origin("checked") as checked:
         publish(
@@ -289,7 +287,7 @@ def test_health_checks_go_on_under_maintenance(stack: NativeStack, agent: StackA
 
 
 def test_a_site_that_is_plain_http_only_has_no_maintenance_page_over_tls(
-    stack: NativeStack, agent: StackAgent, root: Origin
+    stack: Stack, agent: StackAgent, root: Origin
 ) -> None:
     publish(agent, "plainly", root.url, useTls=False, maintenance=True)
     assert stack.get("plainly").status_code == 503
@@ -304,7 +302,7 @@ def targets(*origins: Origin, draining: Origin | None = None) -> list[dict[str, 
 
 
 def test_a_drained_target_keeps_its_visitors_and_gets_no_new_ones(
-    stack: NativeStack, agent: StackAgent, root: Origin, api: Origin
+    stack: Stack, agent: StackAgent, root: Origin, api: Origin
 ) -> None:
     """By their cookie; a request under way ends in peace; and back again, all without a reload."""
     publish(agent, "drained", targets=targets(root, api), sticky=True)
@@ -338,7 +336,7 @@ def test_a_drained_target_keeps_its_visitors_and_gets_no_new_ones(
 
 @pytest.mark.parametrize("balance", ["roundrobin", "leastconn", "first", "random", "source", "uri"])
 def test_draining_works_with_every_balance(
-    stack: NativeStack, agent: StackAgent, root: Origin, api: Origin, balance: str
+    stack: Stack, agent: StackAgent, root: Origin, api: Origin, balance: str
 ) -> None:
     name = f"drain-{balance}"
     publish(agent, name, targets=targets(root, api), balance=balance)
@@ -349,7 +347,7 @@ def test_draining_works_with_every_balance(
 
 
 def test_a_request_under_way_ends_in_peace_while_its_target_drains(
-    stack: NativeStack, agent: StackAgent, root: Origin
+    stack: Stack, agent: StackAgent, root: Origin
 ) -> None:
     with Origin("leaving") as leaving:
         publish(agent, "peaceful", targets=targets(root, leaving), balance="first")
@@ -365,14 +363,14 @@ def test_a_request_under_way_ends_in_peace_while_its_target_drains(
         assert asked(stack, "peaceful", "/") != first
 
 
-def test_the_last_target_may_drain_too(stack: NativeStack, agent: StackAgent, root: Origin) -> None:
+def test_the_last_target_may_drain_too(stack: Stack, agent: StackAgent, root: Origin) -> None:
     """Then there is nobody for new visitors: 503, which is what was asked for."""
     publish(agent, "empty", targets=targets(root, draining=root))
     assert stack.get("empty").status_code == 503
 
 
 def test_a_weight_changes_without_a_reload(
-    stack: NativeStack, agent: StackAgent, root: Origin, api: Origin
+    stack: Stack, agent: StackAgent, root: Origin, api: Origin
 ) -> None:
     publish(agent, "heavier", targets=[{"url": root.url}, {"url": api.url, "weight": 1}])
     with without_reload(stack):

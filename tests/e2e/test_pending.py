@@ -11,15 +11,15 @@ import pytest
 
 from harness.haproxy import ExternalHaproxy
 from harness.polling import until
-from harness.stack import NativeStack
+from harness.stack import Stack
 
-MakeStack = Callable[..., NativeStack]
+MakeStack = Callable[..., Stack]
 
 
 class ByUnits:
     """A HAProxy and its Data Plane that start in this order, as units of systemd do."""
 
-    def __init__(self, stack: NativeStack) -> None:
+    def __init__(self, stack: Stack) -> None:
         self._stack = stack
 
     def start(self) -> None:
@@ -32,7 +32,7 @@ class ByUnits:
 @pytest.fixture
 def external(
     make_stack: MakeStack, haproxy: Path
-) -> Iterator[tuple[NativeStack, ExternalHaproxy | ByUnits]]:
+) -> Iterator[tuple[Stack, ExternalHaproxy | ByUnits]]:
     """A front server that drives somebody else's HAProxy, which isn't started yet."""
     stack = make_stack(environ={"FRONTSERVER_HAPROXY": "external"}, start=False)
     front = stack.front
@@ -42,14 +42,18 @@ def external(
         return
     front.sockets.runtime.parent.mkdir(parents=True, exist_ok=True)
     proxy = ExternalHaproxy(
-        haproxy, [front.config_dir / "current"], front.sockets, log=stack.directory / "haproxy.log"
+        haproxy,
+        [front.config_dir / "current"],
+        front.sockets,
+        log=stack.directory / "haproxy.log",
+        machine=front.machine,
     )
     yield stack, proxy
     proxy.stop()
 
 
 def test_routes_wait_for_haproxy_and_then_go_live(
-    external: tuple[NativeStack, ExternalHaproxy | ByUnits],
+    external: tuple[Stack, ExternalHaproxy | ByUnits],
 ) -> None:
     """202, `pending` and a place to ask; no further request is needed."""
     stack, proxy = external
@@ -81,7 +85,7 @@ def test_routes_wait_for_haproxy_and_then_go_live(
 
 
 def test_an_external_haproxy_may_restart_whenever_it_likes(
-    external: tuple[NativeStack, ExternalHaproxy | ByUnits],
+    external: tuple[Stack, ExternalHaproxy | ByUnits],
 ) -> None:
     """With the control plane there, and on its own from disk without it."""
     stack, proxy = external

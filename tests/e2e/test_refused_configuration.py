@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from harness.origin import Origin
-from harness.stack import NativeStack, StackAgent
+from harness.stack import Stack, StackAgent
 
-MakeStack = Callable[..., NativeStack]
+MakeStack = Callable[..., Stack]
 
 # An operator's template that writes nonsense for one header name: a stand-in for whatever
 # HAProxy refuses that we didn't foresee.
@@ -27,7 +27,7 @@ TEMPLATE = f"""\
 
 
 @pytest.fixture
-def poisoned(make_stack: MakeStack, tmp_path: Path) -> tuple[NativeStack, StackAgent, Origin]:
+def poisoned(make_stack: MakeStack, tmp_path: Path) -> tuple[Stack, StackAgent, Origin]:
     custom = tmp_path / "custom"
     custom.mkdir()
     (custom / "profile.cfg.j2").write_text(TEMPLATE)
@@ -43,7 +43,7 @@ def setting(name: str) -> dict[str, Any]:
 
 
 def test_the_culprit_is_told_and_the_others_go_live(
-    poisoned: tuple[NativeStack, StackAgent, Origin],
+    poisoned: tuple[Stack, StackAgent, Origin],
 ) -> None:
     """All in the same moment: each of the others needs that reload too."""
     stack, agent, origin = poisoned
@@ -84,7 +84,7 @@ def test_the_culprit_is_told_and_the_others_go_live(
 
 
 def test_a_failed_route_blocks_nothing_that_comes_later(
-    poisoned: tuple[NativeStack, StackAgent, Origin],
+    poisoned: tuple[Stack, StackAgent, Origin],
 ) -> None:
     """Neither changes with and without a reload, nor a restart of everything, nor its mending."""
     stack, agent, origin = poisoned
@@ -104,7 +104,7 @@ def test_a_failed_route_blocks_nothing_that_comes_later(
 
 
 def test_a_route_that_goes_bad_keeps_serving_as_it_was(
-    poisoned: tuple[NativeStack, StackAgent, Origin],
+    poisoned: tuple[Stack, StackAgent, Origin],
 ) -> None:
     """A refused update leaves the working version in place."""
     stack, agent, origin = poisoned

@@ -14,17 +14,17 @@ from harness.mongo import Mongod
 from harness.origin import Origin
 from harness.polling import until
 from harness.processes import alive, kill
-from harness.stack import NativeStack, StackAgent
+from harness.stack import Stack, StackAgent
 from harness.traffic import Load
 from tests.e2e.clients import owned_mongod, serial
 
-MakeStack = Callable[..., NativeStack]
+MakeStack = Callable[..., Stack]
 
 
 class Published(msgspec.Struct):
     """A stack with three routes: one ordinary, one with a profile of its own, one MongoDB."""
 
-    stack: NativeStack
+    stack: Stack
     agent: StackAgent
     origin: Origin
     mongod: Mongod | None

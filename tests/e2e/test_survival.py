@@ -11,7 +11,7 @@ from websockets.sync.client import connect
 
 from harness.origin import Origin
 from harness.polling import until
-from harness.stack import NativeStack, StackAgent
+from harness.stack import Stack, StackAgent
 from harness.traffic import Download, Load
 from tests.e2e.clients import mongo_client, owned_mongod, owner
 
@@ -20,7 +20,7 @@ RELOADS = 5
 
 
 @pytest.fixture(scope="module")
-def steady(stack: NativeStack) -> Origin:
+def steady(stack: Stack) -> Origin:
     """The origin of the connections that must survive."""
     origin = stack.origin("steady")
     assert stack.registered("steady").api.http("steady", origin.url).status_code == 201
@@ -29,12 +29,12 @@ def steady(stack: NativeStack) -> Origin:
 
 
 @pytest.fixture(scope="module")
-def busy(stack: NativeStack) -> StackAgent:
+def busy(stack: Stack) -> StackAgent:
     """An agent that keeps changing its routes."""
     return stack.registered("busy")
 
 
-def wait_for_disk(stack: NativeStack, domain: str) -> None:
+def wait_for_disk(stack: Stack, domain: str) -> None:
     """Wait until a reload by somebody else finds the route: it reads the disk, moments later."""
     maps = stack.front.maps_dir
     until(
@@ -44,7 +44,7 @@ def wait_for_disk(stack: NativeStack, domain: str) -> None:
     )
 
 
-def disturb(stack: NativeStack, busy: StackAgent, target: str) -> None:
+def disturb(stack: Stack, busy: StackAgent, target: str) -> None:
     """20 changes of routes and 5 reloads; each reload must have made a new worker.
 
     Some reloads are the operator's own, some are what a header name never seen before needs.
@@ -68,7 +68,7 @@ def disturb(stack: NativeStack, busy: StackAgent, target: str) -> None:
 
 
 def test_a_mongodb_connection_survives(
-    stack: NativeStack, busy: StackAgent, steady: Origin, mongod_binary: Path
+    stack: Stack, busy: StackAgent, steady: Origin, mongod_binary: Path
 ) -> None:
     """The same connection all along, and every write on it acknowledged."""
     agent = stack.registered("survivor")
@@ -85,7 +85,7 @@ def test_a_mongodb_connection_survives(
         assert client.fleet.log.count_documents({}) == 2
 
 
-def test_a_long_download_survives(stack: NativeStack, busy: StackAgent, steady: Origin) -> None:
+def test_a_long_download_survives(stack: Stack, busy: StackAgent, steady: Origin) -> None:
     """Every line in order, and a regular end."""
     with Download(stack.url("steady", "/download")) as download:
         download.wait_for(5)
@@ -95,7 +95,7 @@ def test_a_long_download_survives(stack: NativeStack, busy: StackAgent, steady: 
         assert download.end() > 10
 
 
-def test_a_websocket_survives(stack: NativeStack, busy: StackAgent, steady: Origin) -> None:
+def test_a_websocket_survives(stack: Stack, busy: StackAgent, steady: Origin) -> None:
     with connect(stack.url("steady", "/ws", scheme="ws"), proxy=None) as socket:
         socket.send("before")
         assert socket.recv(10) == "before"
@@ -104,9 +104,7 @@ def test_a_websocket_survives(stack: NativeStack, busy: StackAgent, steady: Orig
         assert socket.recv(10) == "after"
 
 
-def test_an_idle_connection_is_still_answered_after_a_reload(
-    stack: NativeStack, steady: Origin
-) -> None:
+def test_an_idle_connection_is_still_answered_after_a_reload(stack: Stack, steady: Origin) -> None:
     """Visitors reuse a connection without asking first: the worker that leaves still answers."""
     host = "steady.apps.example.com"
     visitors = [HTTPConnection(host, stack.front.http_port, timeout=10) for _ in range(10)]
@@ -123,7 +121,7 @@ def test_an_idle_connection_is_still_answered_after_a_reload(
 
 
 def test_a_leaving_worker_sends_visitors_of_a_newer_route_to_the_next(
-    stack: NativeStack, steady: Origin, busy: StackAgent
+    stack: Stack, steady: Origin, busy: StackAgent
 ) -> None:
     """It doesn't know the route: "ask again on a new connection" (421), never "not found"."""
     host = "steady.apps.example.com"
@@ -140,7 +138,7 @@ def test_a_leaving_worker_sends_visitors_of_a_newer_route_to_the_next(
 
 
 def test_a_route_outlives_a_reload_by_somebody_else_right_after_its_answer(
-    stack: NativeStack, steady: Origin, busy: StackAgent
+    stack: Stack, steady: Origin, busy: StackAgent
 ) -> None:
     """The new worker may have read the disk a moment too early: that is noticed and mended."""
     for number in range(3):
@@ -160,7 +158,7 @@ def _visit(visitor: HTTPConnection, host: str | None = None) -> int:
     return answer.status
 
 
-def test_visitors_lose_no_request_in_reloads(stack: NativeStack, steady: Origin) -> None:
+def test_visitors_lose_no_request_in_reloads(stack: Stack, steady: Origin) -> None:
     """With connections kept and with new ones, all through five reloads."""
 
     def visit(client: httpx.Client) -> str | None:

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from harness.errors import HarnessError
-from harness.stack import NativeStack
+from harness.stack import Stack
 
-MakeStack = Callable[..., NativeStack]
+MakeStack = Callable[..., Stack]
 GOLD = "    http-response set-header x-class {}\n"
 
 

@@ -1,0 +1,79 @@
+"""A stack's parts in containers of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.containers.images import Images, LocalImages, chosen_images, daemon
+from harness.containers.machine import ContainerMachine, container_user
+from harness.dataplane import find_dataplane
+from harness.machines import Machine
+from harness.mongo import Mongod
+
+_HAPROXY = Path("/usr/local/sbin/haproxy")
+_ROOT = Path(__file__).parents[2]
+_DATAPLANEAPI = Path("/usr/local/bin/dataplaneapi")
+_SHIM = """\
+#!/bin/sh
+exec docker exec --user {user} {container} {program} "$@"
+"""
+
+
+class ContainerParts:
+    """The front server, HAProxy with its Data Plane API, and each mongod: a container each.
+
+    `version` is HAProxy's, such as `3.4`. Raises `UnavailableError` where no Docker daemon answers.
+    """
+
+    def __init__(self, version: str, *, images: Images | None = None) -> None:
+        daemon()
+        self._version = version
+        self._images = images or chosen_images()
+        self._machines: list[ContainerMachine] = []
+        self._mongods: dict[Path, ContainerMachine] = {}
+
+    def haproxy(self) -> Path:
+        return _HAPROXY
+
+    def dataplaneapi(self) -> Path | None:
+        return find_dataplane() if self._is_local else _DATAPLANEAPI
+
+    def front(self, directory: Path) -> Machine:
+        return self._new(ContainerMachine(lambda: self._images.front(self._version), directory))
+
+    def proxy(self, directory: Path) -> Machine:
+        if not self._is_local:
+            return self._new(ContainerMachine(lambda: self._images.proxy(self._version), directory))
+        # The double needs the product's Python, and is in the checkout.
+        mounts = (find_dataplane() or _ROOT,)
+        return self._new(
+            ContainerMachine(lambda: self._images.front(self._version), directory, mounts=mounts)
+        )
+
+    def mongod(self, directory: Path) -> tuple[Machine, Path]:
+        machine = self._new(ContainerMachine(self._images.mongod, directory))
+        self._mongods[directory] = machine
+        return machine, Path("mongod")
+
+    def dry_run(self, mongod: Mongod) -> Path:
+        directory = mongod.config.parent
+        shim = directory / "mongod"
+        container = self._mongods[directory].container_id
+        shim.write_text(
+            _SHIM.format(user=container_user(), container=container, program=mongod.binary)
+        )
+        shim.chmod(0o755)
+        return shim
+
+    def close(self) -> None:
+        for machine in self._machines:
+            machine.close()
+        self._machines.clear()
+
+    @property
+    def _is_local(self) -> bool:
+        return isinstance(self._images, LocalImages)
+
+    def _new(self, machine: ContainerMachine) -> ContainerMachine:
+        self._machines.append(machine)
+        return machine

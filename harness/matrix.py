@@ -1,0 +1,136 @@
+"""Runs one suite in every cell of a matrix, and sums up: `python -m harness.matrix -- tests/e2e`.
+
+A cell is a HAProxy version, a backend, a kind of MongoDB and a place. Each has a JUnit file, and
+all of them together a table, in the directory of reports. Ends with 1 if any cell failed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from harness import versions
+from harness.choice import BACKEND, BACKENDS, HAPROXY, MONGODB, MONGODBS, PLACES, WHERE
+from harness.errors import UnavailableError
+
+# The versions that the product is for.
+SUPPORTED = ("2.8", "3.0", "3.2", "3.4")
+_SUITE = ("tests/e2e", "-m", "not dataplane_backend and not long")
+_HEADINGS = ("HAProxy", "backend", "MongoDB", "where", "passed", "skipped", "failed", "seconds", "")
+
+
+class Cell(NamedTuple):
+    """One way to make a stack."""
+
+    haproxy: str
+    backend: str
+    mongodb: str
+    where: str
+
+    @property
+    def name(self) -> str:
+        """For file names."""
+        return "-".join(self)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The variables that choose it."""
+        return dict(zip((HAPROXY, BACKEND, MONGODB, WHERE), self, strict=True))
+
+
+class Outcome(NamedTuple):
+    """What came of a cell; `reason` says why it wasn't run, or failed as a whole."""
+
+    cell: Cell
+    passed: int = 0
+    skipped: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it was run, and nothing failed."""
+        return not self.failed and not self.reason
+
+
+@click.command()
+@click.option("--haproxy", multiple=True, default=SUPPORTED, show_default=True)
+@click.option("--backend", multiple=True, type=click.Choice(BACKENDS), default=BACKENDS)
+@click.option("--mongodb", multiple=True, type=click.Choice(MONGODBS), default=MONGODBS)
+@click.option("--where", multiple=True, type=click.Choice(PLACES), default=PLACES[:1])
+@click.option("--reports", type=click.Path(path_type=Path), default=Path(".reports"))
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+def main(
+    haproxy: Sequence[str],
+    backend: Sequence[str],
+    mongodb: Sequence[str],
+    where: Sequence[str],
+    reports: Path,
+    pytest_arguments: Sequence[str],
+) -> None:
+    """Run pytest with these arguments in every cell; each option may be given more than once.
+
+    Arguments come after `--`; without any it is the end-to-end suite.
+    """
+    pytest_arguments = pytest_arguments or _SUITE
+    reports.mkdir(parents=True, exist_ok=True)
+    outcomes = []
+    for cell in map(Cell._make, itertools.product(haproxy, backend, mongodb, where)):
+        click.echo(f"matrix: {', '.join(cell)}")
+        outcomes.append(_run(cell, reports / f"matrix-{cell.name}.xml", pytest_arguments))
+        (reports / "matrix.md").write_text("".join(table(outcomes)))
+    click.echo("".join(table(outcomes)))
+    sys.exit(0 if all(each.is_good for each in outcomes) else 1)
+
+
+def table(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """The lines of a Markdown table."""
+    yield f"| {' | '.join(_HEADINGS)} |\n|{'---|' * len(_HEADINGS)}\n"
+    for each in outcomes:
+        counts = (each.passed, each.skipped, each.failed, f"{each.seconds:.0f}")
+        yield f"| {' | '.join([*each.cell, *map(str, counts), each.reason])} |\n"
+
+
+def _run(cell: Cell, report: Path, arguments: Sequence[str]) -> Outcome:
+    try:
+        if cell.where == "native":
+            versions.program(cell.haproxy)
+    except UnavailableError as error:
+        return Outcome(cell, reason=str(error))
+    report.unlink(missing_ok=True)
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", f"--junitxml={report}", *arguments],
+        env={**os.environ, **cell.environ},
+        check=False,
+    )
+    return counted(cell, report, done.returncode, time.monotonic() - begun)
+
+
+def counted(cell: Cell, report: Path, code: int, seconds: float) -> Outcome:
+    """The outcome that pytest's report and exit code tell of."""
+    if not report.exists():
+        return Outcome(cell, seconds=seconds, reason=f"pytest ended with {code}, without a report")
+    suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314 - our own
+    total = {"tests": 0, "skipped": 0, "failures": 0, "errors": 0}
+    for suite in suites:
+        for name in total:
+            total[name] += int(suite.get(name, 0))
+    failed = total["failures"] + total["errors"]
+    passed = total["tests"] - failed - total["skipped"]
+    reason = "" if code == 0 or failed else f"pytest ended with {code}"
+    return Outcome(cell, passed, total["skipped"], failed, seconds, reason)
+
+
+if __name__ == "__main__":
+    main()

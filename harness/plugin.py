@@ -1,0 +1,67 @@
+"""A pytest plugin: options, a stack as a fixture, and evidence when a test fails.
+
+pytest -p harness.plugin --haproxy 3.4 --backend dataplane --where containers
+
+def test_my_shop(frontserver_stack):
+    frontserver_stack.agent("a1").http("shop", "http://127.0.0.1:8000")
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+from harness.choice import BACKEND, BACKENDS, HAPROXY, MONGODB, MONGODBS, PLACES, WHERE
+from harness.errors import UnavailableError
+from harness.stack import Stack, live
+
+_EVIDENCE = ".evidence"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Each is one of the HARNESS_ variables, and wins over it."""
+    group = parser.getgroup("frontserver", "the front server's harness")
+    group.addoption("--haproxy", metavar="VERSION", help="HAProxy's version, such as 3.4")
+    group.addoption("--backend", choices=BACKENDS, help="what drives HAProxy")
+    group.addoption("--mongodb", choices=MONGODBS, help="what agents' databases are")
+    group.addoption("--where", choices=PLACES, help="where the parts of a stack run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hand the options to whatever stack is made."""
+    chosen = {BACKEND: "--backend", WHERE: "--where", HAPROXY: "--haproxy"}
+    chosen[MONGODB] = "--mongodb"
+    for variable, option in chosen.items():
+        if config.getoption(option):
+            os.environ[variable] = config.getoption(option)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+    call: pytest.CallInfo[None],  # noqa: ARG001 - pytest passes it by its name
+) -> Generator[None, Any, Any]:
+    """On failure, keep what every open stack knows, and say where."""
+    report = yield
+    if report.failed:
+        for number, stack in enumerate(live()):
+            name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{item.path.stem}-{item.name}-{number}")
+            place = item.config.rootpath / _EVIDENCE / name
+            stack.evidence(place)
+            report.sections.append(("evidence", f"logs and configuration: {place}"))
+    return report
+
+
+@pytest.fixture
+def frontserver_stack() -> Iterator[Stack]:
+    """A stack of the test's own, as the options say; a skip with the reason where none can be."""
+    try:
+        stack = Stack()
+    except UnavailableError as error:
+        pytest.skip(f"no stack here: {error}")
+    with stack:
+        yield stack
