@@ -36,13 +36,15 @@ class Patient:
 
     A promise is what the last answer with 2xx to a request about a name said: the origin, `None`
     for a name that was removed. A request that nobody answered may have been stored or not, until
-    `ask` has told. The names of an agent's routes begin with its id.
+    `ask` has told. The names of an agent's routes begin with its id. `said` is what `until_it_says`
+    heard last.
     """
 
     def __init__(self, stack: Stack, *, untouched: int = 4, agent_id: str = "patient") -> None:
         self.stack = stack
         self.agent = stack.registered(agent_id)
         self.promises: dict[str, str | None] = {}
+        self.said = ""
         self._unknown: dict[str, set[str | None]] = {}
         self._origins = {name: stack.origin(f"{agent_id}-{name}") for name in ("a", "b")}
         quiet = self._origins["a"]
@@ -153,11 +155,12 @@ class Patient:
 
     def until_it_says(self, words: str) -> str:
         """Wait until these words are among its reasons for not being ready; all of them."""
-        return until(
+        self.said = until(
             f"it says {words!r}",
             lambda: said if words in (said := self.reasons()) else None,
             detail=lambda: f"it says {self.reasons()!r}\n{self.stack.front.tail()}",
         )
+        return self.said
 
     def route(self, name: str) -> Any:
         """What it says of one route: `status`, `reason` and more."""

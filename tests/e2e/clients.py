@@ -43,6 +43,8 @@ def mongo_client(stack: Stack, agent: StackAgent, **options: Any) -> Iterator[An
             "tls": True,
             "tlsCAFile": str(agent.ca_file),
             "serverSelectionTimeoutMS": 10_000,
+            # A member of a replica set would send it past HAProxy.
+            "directConnection": True,
             **options,
         },
     )
@@ -54,7 +56,11 @@ def owned_mongod(stack: Stack, agent: StackAgent) -> Mongod:
     """A running mongod with the agent's certificate, whose data says whose it is."""
     mongod = stack.secured_mongod(agent)
     with pymongo.MongoClient(
-        "localhost", mongod.port, tls=True, tlsCAFile=str(agent.ca_file)
+        "localhost",
+        mongod.port,
+        tls=True,
+        tlsCAFile=str(agent.ca_file),
+        directConnection=True,
     ) as direct:
         direct.fleet.owner.insert_one({"_id": 1, "agent": agent.agent_id})
     return mongod

@@ -1,14 +1,25 @@
-"""What the rows of the Data Plane's fault table share: see `test_dataplane_faults.py`."""
+"""What the rows of the fault tables share: `test_file_faults.py`, `test_dataplane_faults.py`.
+
+Each row that healed is a line of `.reports/faults.md`: the fault, what visitors of other routes saw
+meanwhile, what the front server said, and the seconds until all was well after the fault's end.
+"""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from harness.patient import Patient
 from harness.polling import until
 
 # Everything is run, however long it takes.
 LONG = bool(os.environ.get("HARNESS_LONG"))
+
+_HEAD = """\
+| backend | fault | others saw | it said | healed after s |
+|---|---|---|---|---|
+"""
+REPORT = Path(__file__).parents[2] / ".reports" / "faults.md"
 
 # Seconds from a fault's end until all is well.
 SOON = 10.0
@@ -34,10 +45,23 @@ def told(patient: Patient, name: str, words: str) -> None:
 
 def healed(patient: Patient, what: str, *, undisturbed: bool = True) -> None:
     """All is well within `SOON`, and visitors of other routes were served all the time."""
-    print(f"\nhealed after {patient.healed(SOON):5.2f} s: {what}")  # noqa: T201 - the row's figure
+    seconds = patient.healed(SOON)
+    print(f"\nhealed after {seconds:5.2f} s: {what}")  # noqa: T201 - the row's figure
     patient.until_written()
-    if differs := patient.disagreement():
+    if patient.stack.dataplane is not None and (differs := patient.disagreement()):
         raise AssertionError(differs)
     if undisturbed:
         patient.visitors.wait_for(10)
         assert patient.visitors.complaints == []
+    _record(patient, what, seconds)
+
+
+def _record(patient: Patient, what: str, seconds: float) -> None:
+    complaints = patient.visitors.complaints
+    seen = f"{len(complaints)} failed" if complaints else "nothing"
+    said, patient.said = patient.said.replace("|", "/")[:160] or "-", ""
+    REPORT.parent.mkdir(exist_ok=True)
+    with REPORT.open("a") as report:
+        if not report.tell():
+            report.write(_HEAD)
+        report.write(f"| {patient.stack.backend} | {what} | {seen} | {said} | {seconds:.2f} |\n")
