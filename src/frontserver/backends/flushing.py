@@ -14,6 +14,7 @@ from frontserver.model.measurements import Measurements
 logger = logging.getLogger(__name__)
 
 _DELAY = 0.25
+_LONGEST_DELAY = 1.0
 _RETRY = 1.0
 
 
@@ -47,6 +48,7 @@ class Flushing:
         self._recovered = recovered
         self._measurements = measurements
         self._behind_since = 0.0
+        self._delay = _DELAY
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -77,14 +79,15 @@ class Flushing:
             logger.error("%s; HAProxy goes on, but its files are behind", error)
 
     async def _flush_later(self) -> None:
-        delay = _DELAY
+        delay = self._delay
         while self._disk.is_behind:
             await asyncio.sleep(delay)
-            since, self._behind_since = self._behind_since, time.monotonic()
+            began = time.monotonic()
+            since, self._behind_since = self._behind_since, began
             try:
                 written = await self._disk.flush()
             except Exception as error:
-                if delay != _RETRY:
+                if self.problem is None:
                     known = isinstance(error, FrontServerError)
                     logger.error("%s; it is tried again until it works", error, exc_info=not known)
                 self.problem = str(error)
@@ -94,6 +97,8 @@ class Flushing:
                 if self.problem is not None:
                     self._recovered()
                 self.problem = None
-                delay = _DELAY
+                # What takes long is done less often: more comes together for each time.
+                took = time.monotonic() - began
+                delay = self._delay = min(max(took, _DELAY), _LONGEST_DELAY)
                 self._measurements.flushed(time.monotonic() - since, written)
         self.caught_up()
