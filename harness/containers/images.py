@@ -5,6 +5,7 @@ Each is built once, under a name that changes with what is in it, and is reused 
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import functools
 import hashlib
@@ -140,7 +141,14 @@ def daemon() -> docker.DockerClient:
 def _product(base: str, version: str) -> str:
     text = (_ROOT / "deploy" / "Dockerfile").read_text()
     name = _named(f"front:{version}", base.encode() + _source())
-    return _made(name, lambda: _build(name, text, {"wheels": _wheels()}, {"BASE": base}))
+
+    def make() -> None:
+        # For all versions the same: whoever comes second finds them.
+        with _alone("wheels"):
+            wheels = _wheels()
+        _build(name, text, {"wheels": wheels}, {"BASE": base})
+
+    return _made(name, make)
 
 
 def _source() -> bytes:
@@ -159,6 +167,7 @@ def _source() -> bytes:
 def _wheels() -> Path:
     """A directory with the product's wheel and all that it needs, for the Python of the images."""
     place = Path(tempfile.mkdtemp(prefix="fs-wheels-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     pip = (sys.executable, "-m", "pip", "--quiet")
     into = ("--wheel-dir", str(place))
     _run(*pip, "wheel", "--no-deps", "--no-build-isolation", *into, str(_ROOT))
