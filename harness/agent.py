@@ -29,7 +29,8 @@ class AgentFailedError(HarnessError):
 class AgentProgram:
     """Runs `frontserver-agent`; each method returns the JSON document that it printed.
 
-    It runs on `machine`, with state and certificates in `directory`. Raises `AgentFailedError`.
+    It runs on `machine`, with further settings of `environ`; its state and certificates are in
+    `directory`. Raises `AgentFailedError`.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class AgentProgram:
         url: str,
         directory: Path,
         machine: Machine | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.agent_id = agent_id
         self._machine = machine or Here()
@@ -51,6 +53,7 @@ class AgentProgram:
             "FRONTSERVER_AGENT_KEY": key,
             "FRONTSERVER_AGENT_STATE": str(directory / "state"),
             "FRONTSERVER_AGENT_CERT_DIR": str(self.certificates),
+            **(environ or {}),
         }
 
     def __call__(self, *arguments: str | Path, environ: Mapping[str, str] | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -30,8 +31,16 @@ class Parts(Protocol):
         """For a HAProxy that isn't the front server's to run, and its Data Plane API."""
         ...
 
-    def mongod(self, directory: Path) -> tuple[Machine, Path]:
-        """For one mongod, and its program there. Raises `UnavailableError`."""
+    def mongod(self, directory: Path, stack: Path) -> tuple[Machine, Path]:
+        """For one mongod with its files in `directory`, below the stack's; and its program there.
+
+        Raises `UnavailableError`.
+        """
+        ...
+
+    @property
+    def agent_settings(self) -> Mapping[str, str]:
+        """What agents' programs must be told, so that mongods can read what they write."""
         ...
 
     def dry_run(self, mongod: Mongod) -> Path:
@@ -62,8 +71,12 @@ class NativeParts:
     def proxy(self, directory: Path) -> Machine:  # noqa: ARG002
         return Here()
 
-    def mongod(self, directory: Path) -> tuple[Machine, Path]:  # noqa: ARG002
+    def mongod(self, directory: Path, stack: Path) -> tuple[Machine, Path]:  # noqa: ARG002
         return Here(), self._mongod or find_mongod()
+
+    @property
+    def agent_settings(self) -> Mapping[str, str]:
+        return {}
 
     def dry_run(self, mongod: Mongod) -> Path:
         return mongod.binary

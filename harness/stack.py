@@ -51,7 +51,13 @@ class StackAgent:
         self.key = key
         self.domain = f"{agent_id}.{MONGO_DOMAIN}"
         self.directory = stack.directory / "agents" / agent_id
-        self.program = AgentProgram(agent_id, key, url=url, directory=self.directory)
+        self.program = AgentProgram(
+            agent_id,
+            key,
+            url=url,
+            directory=self.directory,
+            environ=stack.parts.agent_settings,
+        )
         self.api = AgentApi(agent_id, key, url=url)
         self._registered = False
 
@@ -191,7 +197,7 @@ class Stack:
 
     def _new_mongod(self, name: str, **options: Any) -> Mongod:
         directory = self.directory / "mongod" / name
-        machine, binary = self.parts.mongod(directory)
+        machine, binary = self.parts.mongod(directory, self.directory)
         mongod = Mongod(
             directory, binary=binary, machine=machine, trial=self.parts.dry_run, **options
         )

@@ -80,10 +80,10 @@ class LocalImages:
         return _product(self.proxy(version), version)
 
     def proxy(self, version: str) -> str:
-        program = versions.program(version)
+        program = versions.program(version).resolve()
         # It finds its libraries beside it, by their full paths.
         beside = program.parent if (program.parent / "lib").is_dir() else program
-        name = _named(f"haproxy:{version}", program.read_bytes())
+        name = _named(f"haproxy:{version}", str(program).encode() + program.read_bytes())
         text = f"FROM {self._base()}\nCOPY tree /\nRUN ln -s {program} {_BASE}\n"
         return _built(name, text, {"tree" + str(beside): beside})
 

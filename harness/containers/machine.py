@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import resource
 import shlex
 import signal
@@ -27,15 +28,15 @@ from harness.machines import Command
 from harness.polling import until
 from harness.processes import tail
 
-# Of whoever works in containers, if whoever runs the harness is root.
-_NOBODY = 10001
+# Works in containers if whoever runs the harness is root: known by name to agents here.
+NOBODY = "nobody"
 _PATIENCE = 15.0
 _SIGNALLED = 128
 
 
 def container_user() -> int:
     """The user id in containers: never root, else whoever runs the harness."""
-    return os.getuid() or _NOBODY
+    return os.getuid() or pwd.getpwnam(NOBODY).pw_uid
 
 
 class ContainerMachine:
@@ -114,8 +115,6 @@ class ContainerMachine:
 
     def _started(self) -> DockerContainer:
         everywhere = tempfile.gettempdir()
-        volumes = {everywhere: {"bind": everywhere, "mode": "rw"}}
-        volumes |= {str(path): {"bind": str(path), "mode": "ro"} for path in self._mounts}
         _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
         container = DockerContainer(self._image()).with_kwargs(
             entrypoint=["sleep", "infinity"],
@@ -126,8 +125,10 @@ class ContainerMachine:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             ulimits=[docker.types.Ulimit(name="nofile", soft=files, hard=files)],
-            volumes=volumes,
         )
+        container.with_volume_mapping(everywhere, everywhere, "rw")
+        for path in self._mounts:
+            container.with_volume_mapping(str(path), str(path), "ro")
         try:
             return container.start()
         except DockerException as error:
@@ -137,9 +138,8 @@ class ContainerMachine:
         """Let the container's user at what was made for it: the stack's files, and named ones."""
         if os.getuid() != 0:
             return
-        user = container_user()
-        temporary = Path(tempfile.gettempdir())
-        temporary.chmod(temporary.stat().st_mode | 0o011)
+        user, temporary = container_user(), Path(tempfile.gettempdir())
+        _open_the_way(self._directory, temporary)
         for path in (self._directory, *self._directory.rglob("*")):
             with contextlib.suppress(FileNotFoundError):
                 os.chown(path, user, user, follow_symlinks=False)
@@ -149,12 +149,17 @@ class ContainerMachine:
                 _show(path, temporary)
 
 
-def _show(path: Path, below: Path) -> None:
-    """Make a file or a directory readable to others, and the way to it."""
+def _open_the_way(path: Path, start: Path) -> None:
+    """Let others through the directories from `start` to a path below it."""
     for parent in path.parents:
-        if parent == below:
-            break
         parent.chmod(parent.stat().st_mode | 0o011)
+        if parent == start:
+            break
+
+
+def _show(path: Path, start: Path) -> None:
+    """Make a file or a directory below `start` readable to others."""
+    _open_the_way(path, start)
     for each in (path, *path.rglob("*")):
         each.chmod(each.stat().st_mode | (0o055 if each.is_dir() else 0o044))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.containers.images import Images, LocalImages, chosen_images, daemon
-from harness.containers.machine import ContainerMachine, container_user
+from harness.containers.machine import NOBODY, ContainerMachine, container_user
 from harness.dataplane import find_dataplane
 from harness.machines import Machine
 from harness.mongo import Mongod
@@ -13,9 +15,22 @@ from harness.mongo import Mongod
 _HAPROXY = Path("/usr/local/sbin/haproxy")
 _ROOT = Path(__file__).parents[2]
 _DATAPLANEAPI = Path("/usr/local/bin/dataplaneapi")
+# mongod in its container, for an agent here that tries a configuration. What lies beside that is
+# handed to the container's user, and a signal is handed on, which `docker exec` doesn't do.
 _SHIM = """\
 #!/bin/sh
-exec docker exec --user {user} {container} {program} "$@"
+place={directory}
+case "$2" in /*) place=$(dirname "$2") ;; esac
+[ "$(id -u)" != 0 ] || chown -R {user}:{user} "$place"
+docker exec --user {user} {container} sh -c 'echo $$ >"$0"; exec "$@"' \
+    "$place/.pid" {program} "$@" &
+exec=$!
+trap 'kill "$(cat "$place/.pid")"' TERM
+wait "$exec"
+code=$?
+trap - TERM
+wait "$exec" 2>/dev/null
+exit "$code"
 """
 
 
@@ -50,8 +65,12 @@ class ContainerParts:
             ContainerMachine(lambda: self._images.front(self._version), directory, mounts=mounts)
         )
 
-    def mongod(self, directory: Path) -> tuple[Machine, Path]:
-        machine = self._new(ContainerMachine(self._images.mongod, directory))
+    @property
+    def agent_settings(self) -> Mapping[str, str]:
+        return {"FRONTSERVER_AGENT_OWNER": NOBODY} if os.getuid() == 0 else {}
+
+    def mongod(self, directory: Path, stack: Path) -> tuple[Machine, Path]:
+        machine = self._new(ContainerMachine(self._images.mongod, stack))
         self._mongods[directory] = machine
         return machine, Path("mongod")
 
@@ -60,7 +79,12 @@ class ContainerParts:
         shim = directory / "mongod"
         container = self._mongods[directory].container_id
         shim.write_text(
-            _SHIM.format(user=container_user(), container=container, program=mongod.binary)
+            _SHIM.format(
+                user=container_user(),
+                directory=directory,
+                container=container,
+                program=mongod.binary,
+            )
         )
         shim.chmod(0o755)
         return shim

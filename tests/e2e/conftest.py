@@ -54,7 +54,8 @@ def haproxy(parts: Parts) -> Path:
 def mongod_binary(tmp_path_factory: pytest.TempPathFactory, parts: Parts) -> Path:
     """The mongod to test with, on its machine, or a skip with the reason."""
     try:
-        return parts.mongod(tmp_path_factory.mktemp("mongod"))[1]
+        place = tmp_path_factory.mktemp("mongod")
+        return parts.mongod(place, place)[1]
     except UnavailableError as error:
         pytest.skip(f"no mongod here: {error}")
 
