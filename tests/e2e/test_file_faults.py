@@ -14,7 +14,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -189,33 +188,25 @@ def test_the_runtime_socket_is_removed(patient: Patient) -> None:
 
 
 @contextlib.contextmanager
-def file_system(size: int) -> Iterator[Path]:
-    """A small one of its own, or a skip where none may be mounted."""
-    place = Path(tempfile.mkdtemp(prefix="fs-disk-"))
+def file_system(place: Path, size: int) -> Iterator[Path]:
+    """A small one at a directory, or a skip where none may be mounted."""
     mount = shutil.which("mount") or "mount"
     command = [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        place.rmdir()
         pytest.skip(f"no file system can be mounted here: {done.stderr}")
     try:
         yield place
     finally:
         subprocess.run([shutil.which("umount") or "umount", "-l", str(place)], check=True)
-        place.rmdir()
 
 
 @pytest.fixture
 def small(make_stack: MakeStack) -> Iterator[tuple[Patient, Path]]:
     """A patient whose state is on a file system of 24 MiB."""
-    with file_system(24 * MIB) as place:
-        stack = make_stack(
-            backend="file",
-            environ={
-                "FRONTSERVER_STATE_DIR": str(place / "state"),
-                "FRONTSERVER_CONFIG_DIR": str(place / "state" / "haproxy"),
-            },
-        )
+    stack = make_stack(backend="file", start=False)
+    with file_system(stack.front.state_dir, 24 * MIB) as place:
+        stack.front.start()
         yield Patient(stack), place
         stack.front.clean_up()
 
@@ -228,28 +219,32 @@ def test_the_disk_is_full(small: tuple[Patient, Path]) -> None:
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(b"\0" * 4096)
-        refused(patient, "full", "space")
+        refused(patient, "full", "can't be read or stored")
         assert patient.broken(patient.untouched) == []
         filler.unlink()
         assert patient.publish("room", patient.origin("a"))["status"] == "active"
         healed(patient, "the disk full")
 
 
-def test_the_file_system_is_read_only(small: tuple[Patient, Path]) -> None:
-    patient, place = small
-    mount = shutil.which("mount") or "mount"
-    with patient:
-        patient.until_written()
-        done = subprocess.run(
-            [mount, "-o", "remount,ro", str(place)], capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            pytest.skip(f"{place} can't be made read-only: {done.stderr}")
-        try:
-            refused(patient, "read-only", "write")
-        finally:
-            subprocess.run([mount, "-o", "remount,rw", str(place)], check=True)
-        healed(patient, "the file system read-only")
+def test_the_configuration_cannot_be_written(patient: Patient) -> None:
+    """Routes go live all the same, and that the files are behind is a warning."""
+    place = patient.stack.front.config_dir
+    mount, umount = shutil.which("mount") or "mount", shutil.which("umount") or "umount"
+    bound = subprocess.run(
+        [mount, "--bind", str(place), str(place)], capture_output=True, text=True, check=False
+    )
+    if bound.returncode != 0:
+        pytest.skip(f"nothing can be mounted here: {bound.stderr}")
+    try:
+        subprocess.run([mount, "-o", "remount,bind,ro", str(place)], check=True)
+        assert patient.publish("read-only", patient.origin("a"))["status"] == "active"
+        until("there is a warning", lambda: any("ead-only" in w for w in patient.warnings()))
+        patient.said = "; ".join(patient.warnings())
+        assert patient.reasons() == ""
+    finally:
+        subprocess.run([umount, "-l", str(place)], check=True)
+    healed(patient, "the directory of the configuration read-only")
+    until("no warning is left", lambda: patient.warnings() == [])
 
 
 # --- the database ---
@@ -259,7 +254,7 @@ def test_the_database_is_locked_by_another_process(patient: Patient) -> None:
     path = patient.stack.front.state_dir / "state.sqlite3"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        refused(patient, "locked", "another process writes")
+        refused(patient, "locked", "can't be read or stored")
         other.execute("ROLLBACK")
     healed(patient, "the database locked by another process")
 
@@ -269,7 +264,7 @@ def test_the_database_is_gone(patient: Patient) -> None:
     path = patient.stack.front.state_dir / "state.sqlite3"
     aside = path.with_name("aside.sqlite3")
     path.rename(aside)
-    refused(patient, "gone", "")
+    refused(patient, "gone", "can't be read or stored")
     aside.rename(path)
     assert patient.publish("back", patient.origin("a"))["status"] == "active"
     healed(patient, "the database's file gone, and back")

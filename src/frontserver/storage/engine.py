@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 from alembic.util import CommandError
 from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url, text
@@ -44,7 +45,9 @@ def open_database(url: str, *, busy_ms: int = _BUSY_MS) -> Database:
     with storage_errors(f"open {path}"):
         _create_file(path)
         identity = _identity(path)
-    return Database(parsed.set(database=str(path)), path, identity, busy_ms)
+    # SQLite would make an empty file where the database has gone, and go on with that.
+    uri = parsed.set(database=f"file:{quote(str(path))}", query={"mode": "rw", "uri": "true"})
+    return Database(uri, path, identity, busy_ms)
 
 
 class Database:

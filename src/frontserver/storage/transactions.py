@@ -96,6 +96,9 @@ class Snapshots(_Connected):
                     _do(piece, Session(connection), "read")
             except StorageError as error:
                 piece.error = piece.error or error
+            if isinstance(piece.error, StorageError):
+                # What it is connected to may not be the database any more.
+                self.close()
 
 
 def _do(piece: Piece[Any], session: Session, doing: str) -> None:

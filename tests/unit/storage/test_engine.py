@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import stat
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,11 @@ async def record(database: Database) -> int:
 
 def pragma(session: Session, name: str) -> object:
     return session.execute(text(f"PRAGMA {name}")).scalar_one()
+
+
+def move(path: Path, to: Path) -> None:
+    assert not to.exists()
+    path.rename(to)
 
 
 def size(path: Path) -> int:
@@ -281,6 +287,24 @@ async def test_a_state_directory_that_vanished_is_a_storage_error(
     shutil.rmtree(path.parent)
     with pytest.raises(StorageError, match="can't store"):
         await record(database)
+
+
+async def test_a_database_that_was_away_is_there_again_and_none_was_made_meanwhile(
+    database: Database, path: Path
+) -> None:
+    await record(database)
+    aside = path.with_name("aside")
+    move(path, aside)
+    with pytest.raises(StorageError):
+        await record(database)
+    for _ in range(8):
+        # Connections that are open still read what is away; new ones find nothing.
+        with suppress(StorageError):
+            await latest(database)
+    move(aside, path)
+
+    assert [await latest(database) for _ in range(8)] == [1] * 8
+    assert await record(database) == 2
 
 
 async def test_a_file_that_was_replaced_is_a_storage_error(database: Database, path: Path) -> None:
