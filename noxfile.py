@@ -24,15 +24,14 @@ REPORTS = ROOT / ".reports"
 COMPLETE = ("model", "planning", "pki")
 OVERALL = 90
 
-# What `containers` runs: each kind of traffic, agents, reloads, kills of every process.
+# What `containers` runs: agents, each kind of traffic, kills of every process.
 CONTAINED = (
+    "tests/containers",
+    "examples",
     "tests/e2e/test_agent_flow.py",
-    "tests/e2e/test_http_routes.py",
     "tests/e2e/test_https.py",
     "tests/e2e/test_mongodb.py",
     "tests/e2e/test_restarts.py",
-    "tests/containers",
-    "examples",
 )
 
 nox.needs_version = ">=2024.10"
