@@ -108,9 +108,13 @@ def base(size: int, ports: Sequence[int]) -> list[Route]:
 
 
 class Additions:
-    """The routes to add and time, without end, evenly over `profiles`."""
+    """The routes to add and time, without end, evenly over `profiles`.
+
+    Those of another `prefix` share neither names nor new profiles with them.
+    """
 
     def __init__(self, ports: Sequence[int], prefix: str = "t") -> None:
+        self._prefix = prefix
         self._names = Names(prefix, ports)
         self._turn = count()
         self._new = count()
@@ -123,7 +127,8 @@ class Additions:
 
     def new_profile(self) -> Route:
         """A route of a profile that nobody has used yet: it sets a header of its own."""
-        options = {"headers": {"request": {"set": {f"x-new-{next(self._new)}": "1"}}}}
+        header = f"x-new-{self._prefix}-{next(self._new)}"
+        options = {"headers": {"request": {"set": {header: "1"}}}}
         return self._names.route(next(self._turn) % len(PROFILES), options)
 
     def __iter__(self) -> Iterator[Route]:
