@@ -55,9 +55,8 @@ class Parts(Protocol):
 class NativeParts:
     """All on this machine, with the programs that are found here or are named."""
 
-    def __init__(self, *, haproxy: Path | None = None, mongod: Path | None = None) -> None:
+    def __init__(self, *, haproxy: Path | None = None) -> None:
         self._haproxy = haproxy
-        self._mongod = mongod
 
     def haproxy(self) -> Path:
         return self._haproxy or find_haproxy()
@@ -72,7 +71,7 @@ class NativeParts:
         return Here()
 
     def mongod(self, directory: Path, stack: Path) -> tuple[Machine, Path]:  # noqa: ARG002
-        return Here(), self._mongod or find_mongod()
+        return Here(), find_mongod()
 
     @property
     def agent_settings(self) -> Mapping[str, str]:
