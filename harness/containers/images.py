@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +37,8 @@ _SUITE, _PYTHON = "bookworm", "3.11"
 _PACKAGES = ("ca-certificates", "libcurl4", "python3", "python3-venv")
 _PRODUCT = ("src", "templates", "pyproject.toml", "constraints.txt", "README.md", "deploy")
 
-_BASE = "/usr/local/sbin/haproxy"
+# Where the official image has it.
+_HAPROXY = "/usr/local/sbin/haproxy"
 
 
 class Images(Protocol):
@@ -84,7 +85,7 @@ class LocalImages:
         # It finds its libraries beside it, by their full paths.
         beside = program.parent if (program.parent / "lib").is_dir() else program
         name = _named(f"haproxy:{version}", str(program).encode() + program.read_bytes())
-        text = f"FROM {self._base()}\nCOPY tree /\nRUN ln -s {program} {_BASE}\n"
+        text = f"FROM {self._base()}\nCOPY tree /\nRUN ln -s {program} {_HAPROXY}\n"
         return _built(name, text, {"tree" + str(beside): beside})
 
     def mongod(self) -> str:
@@ -111,8 +112,8 @@ def chosen_images() -> Images:
     raise HarnessError(f"HARNESS_IMAGES={chosen} is none of: registry, local")
 
 
-def prepare(images: Images, haproxys: tuple[str, ...]) -> dict[str, str]:
-    """Make the images of these versions side by side, and say which can't be had, and why."""
+def prepare(images: Images, haproxys: Sequence[str]) -> dict[str, str]:
+    """Make the images of these versions side by side; those that can't be had, with the reason."""
     missing: dict[str, str] = {}
 
     def try_to_make(version: str) -> None:
@@ -200,9 +201,9 @@ def _debootstrap(name: str) -> None:
 
 
 def _named(name: str, content: bytes) -> str:
-    return f"{_PREFIX}/{name}-{hashlib.sha256(content).hexdigest()[:12]}".replace(
-        f"{_PREFIX}/mongod-", f"{_PREFIX}/mongod:"
-    )
+    """The full name of an image with this content; `name` may have a tag already."""
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    return f"{_PREFIX}/{name}{'-' if ':' in name else ':'}{digest}"
 
 
 def _built(name: str, text: str, files: Mapping[str, Path]) -> str:
