@@ -140,6 +140,21 @@ class FrontServer(RuleBasedStateMachine):
 
         self._suffer(edited, f"{edit}, then {then}", [], during)
 
+    @rule(asked=st.lists(asks, min_size=2, max_size=6), after=st.integers(0, 5))
+    def kill_front_while_asked(self, asked: list[Ask], after: int) -> None:
+        """SIGKILL to the front server while it answers: what was answered is kept."""
+
+        def cut() -> None:
+            self.site.stack.front.kill()
+            self.site.stack.front.start(ready=False)
+
+        with self._unless_it_fails():
+            self.site.note(f"the front server is killed after {after} answers")
+            changes = (self._change(ask) for ask in asked)
+            self.site.ask_until_cut(changes, cut, after)
+            self._last = None
+            self.site.until_it_agrees()
+
     # --- what must be so after each step ---
 
     @invariant()

@@ -146,6 +146,13 @@ class Model:
             return refused
         return [self.apply(change) for change in changes]
 
+    def after(self, change: Change) -> Model:
+        """What it would be after this change."""
+        other = Model(self._routes)
+        other._former = dict(self._former)
+        other.apply(change)
+        return other
+
     def forget(self, agent: str) -> None:
         """The agent goes, and all its routes."""
         for place in self.listed(agent):

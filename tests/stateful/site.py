@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,6 +41,8 @@ MARK = "x-soak-"
 # Seconds that an answer may wait for HAProxy, and in which all is well again after a fault.
 PATIENCE = 20
 SOON = 20.0
+
+_BEHIND = re.compile(r"^frontserver_disk_behind_seconds (\S+)$", re.MULTILINE)
 
 _ACCEPTED = {
     Outcome.CREATED: {201},
@@ -140,6 +146,41 @@ class Site:
             return
         assert not outcome.refused, answer
 
+    def ask_until_cut(self, changes: Iterator[Change], cut: Callable[[], None], after: int) -> None:
+        """Ask for one after the other; `cut` once so many are answered, whatever is under way.
+
+        What wasn't answered may have been stored or not: the lists tell. Nothing else may be so.
+        """
+        answered = 0
+        unanswered: Change | None = None
+
+        def go_on() -> None:
+            nonlocal answered, unanswered
+            for change in changes:
+                unanswered = change
+                self.ask(change, wait=0)
+                unanswered = None
+                answered += 1
+
+        with ThreadPoolExecutor(1) as thread:
+            asking = thread.submit(go_on)
+            until("some are answered", lambda: answered >= after or asking.done())
+            cut()
+            with contextlib.suppress(httpx.TransportError):
+                asking.result()
+        if unanswered is not None:
+            self._find_out(unanswered)
+
+    def _find_out(self, change: Change) -> None:
+        before, after = self.model, self.model.after(change)
+        wrong: dict[str, list[str]] = {}
+        for name, self.model in (("done", after), ("not done", before)):
+            wrong[name] = self._unlisted(any_status=True)
+            if not wrong[name]:
+                self.note(f"unanswered: {change} is {name}")
+                return
+        raise AssertionError(f"after an answer that never came to {change}: {wrong}")
+
     def leave(self, name: str) -> None:
         """An agent goes with all its routes, and comes back without any."""
         agent = self.agents[name]
@@ -225,11 +266,12 @@ class Site:
 
         def is_written() -> bool:
             page = self.stack.client.get(f"{self.stack.front.api_url}/metrics").text
-            return "\nfrontserver_disk_behind_seconds 0.0" in page
+            found = _BEHIND.search(page)
+            return found is not None and float(found[1]) == 0
 
         until("the files have all", is_written, detail=self.stack.front.tail)
 
-    def _unlisted(self) -> list[str]:
+    def _unlisted(self, *, any_status: bool = False) -> list[str]:
         found = []
         for name, agent in self.agents.items():
             listed = agent.api.routes()
@@ -241,7 +283,8 @@ class Site:
                 found.append(f"{name} lists {sorted(listed)}, not {sorted(wanted)}")
                 continue
             for key, (place, wish) in wanted.items():
-                found += self._misread(key, listed[key], place, wish)
+                route = listed[key] | ({"status": "active"} if any_status else {})
+                found += self._misread(key, route, place, wish)
         return found
 
     def _misread(self, key: str, route: dict[str, Any], place: Place, wish: Wish) -> list[str]:

@@ -100,6 +100,12 @@ def test_a_batch_is_stored_whole_or_not_at_all() -> None:
     assert (model.owner("blog"), model.owner("shop")) == ("bob", "ann")
 
 
+def test_what_it_would_be_is_another_model() -> None:
+    model = published(PLAIN)
+    assert model.after(Remove("ann", ROOT)).seen("shop", "/") == Sight(404)
+    assert model.seen("shop", "/").status == 200
+
+
 def test_options_are_only_those_that_are_not_usual() -> None:
     urls = {"a": "http://a", "b": "http://b"}
     assert PLAIN.options(urls) == {}
