@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.haproxy import ask
+from harness.polling import until
 from tests.stateful.site import Site
 
 During = Callable[[], None]
@@ -33,6 +34,7 @@ def restart_front(site: Site, during: During) -> None:
 
 def kill_haproxy(site: Site, during: During) -> None:
     """SIGKILL to HAProxy, and what brings it back."""
+    _await_haproxy(site)
     site.stack.front.kill_haproxy()
     during()
     site.stack.front.revive_haproxy()
@@ -41,6 +43,7 @@ def kill_haproxy(site: Site, during: During) -> None:
 def kill_both(site: Site, during: During) -> None:
     """SIGKILL to the front server and to HAProxy."""
     front = site.stack.front
+    _await_haproxy(site)
     front.kill()
     front.kill_haproxy()
     front.start(ready=False)
@@ -49,6 +52,14 @@ def kill_both(site: Site, during: During) -> None:
 
 def reload_haproxy(site: Site, during: During) -> None:
     """Somebody reloads HAProxy, and the front server isn't told."""
+    _reload(site)
+    during()
+
+
+def replace_program(site: Site, during: During) -> None:
+    """An upgrade or a downgrade replaces HAProxy's program, and reloads it."""
+    versions = site.exchange.versions
+    site.exchange.use(versions[versions.index(site.exchange.version) - 1])
     _reload(site)
     during()
 
@@ -90,6 +101,7 @@ def exchange_haproxy(site: Site, version: str, during: During) -> None:
 
 def _reload(site: Site) -> None:
     """Whatever comes of it: with files that somebody spoiled HAProxy refuses."""
+    _await_haproxy(site)
     if not site.edited:
         site.stack.front.reload_haproxy()
         return
@@ -97,9 +109,26 @@ def _reload(site: Site) -> None:
         ask(site.stack.front.sockets.master, "reload")
 
 
+def _await_haproxy(site: Site) -> None:
+    """Wait until HAProxy is back from the fault before."""
+    until(
+        "HAProxy's worker answers",
+        site.stack.front.sockets.worker_pid,
+        quiet=(OSError,),
+        detail=site.stack.front.tail,
+    )
+
+
 FAULTS: dict[str, Fault] = {
     each.__name__: each
-    for each in (kill_front, restart_front, kill_haproxy, kill_both, reload_haproxy)
+    for each in (
+        kill_front,
+        restart_front,
+        kill_haproxy,
+        kill_both,
+        reload_haproxy,
+        replace_program,
+    )
 }
 DATAPLANE_FAULTS: dict[str, Fault] = {
     each.__name__: each for each in (kill_dataplane, kill_dataplane_and_front)

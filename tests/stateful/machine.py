@@ -91,11 +91,13 @@ class FrontServer(RuleBasedStateMachine):
             self._hurry(asked)
             self.site.until_it_agrees()
 
-    @rule(agent=st.sampled_from(("ann", "bob", "cay")))
-    def leave(self, agent: str) -> None:
-        """An agent goes, and comes back with nothing."""
+    @precondition(lambda self: self.site.model.agents)
+    @rule(which=st.integers(0, 2))
+    def leave(self, which: int) -> None:
+        """An agent that has something goes, and comes back with nothing."""
         with self._unless_it_fails():
-            self.site.leave(agent)
+            agents = self.site.model.agents
+            self.site.leave(agents[which % len(agents)])
             self._last = None
             self.site.until_it_agrees()
 
@@ -104,13 +106,22 @@ class FrontServer(RuleBasedStateMachine):
     @rule(fault=st.sampled_from(sorted(faults.FAULTS)), before=_few, during=_few)
     def suffer(self, fault: str, before: list[Ask], during: list[Ask]) -> None:
         """Requests that were answered a moment before are kept, and others come meanwhile."""
-        self._suffer(faults.FAULTS[fault], fault, before, during)
+        self._suffer([(fault, faults.FAULTS[fault])], before, during)
 
     @precondition(lambda self: self.site.stack.dataplane is not None)
     @rule(fault=st.sampled_from(sorted(faults.DATAPLANE_FAULTS)), before=_few, during=_few)
     def suffer_of_the_dataplane(self, fault: str, before: list[Ask], during: list[Ask]) -> None:
         """The same for the Data Plane API."""
-        self._suffer(faults.DATAPLANE_FAULTS[fault], fault, before, during)
+        self._suffer([(fault, faults.DATAPLANE_FAULTS[fault])], before, during)
+
+    @rule(
+        names=st.lists(st.sampled_from(sorted(faults.FAULTS)), min_size=2, max_size=3),
+        before=_few,
+        during=_few,
+    )
+    def suffer_much(self, names: list[str], before: list[Ask], during: list[Ask]) -> None:
+        """One after the other, before anything has healed."""
+        self._suffer([(name, faults.FAULTS[name]) for name in names], before, during)
 
     @precondition(lambda self: len(self.site.exchange.versions) > 1)
     @rule(which=st.integers(1, 3), before=_few, during=_few)
@@ -123,7 +134,7 @@ class FrontServer(RuleBasedStateMachine):
         def exchange(site: Site, asks: faults.During) -> None:
             faults.exchange_haproxy(site, version, asks)
 
-        self._suffer(exchange, f"HAProxy {versions[now]} -> {version}", before, during)
+        self._suffer([(f"HAProxy {versions[now]} -> {version}", exchange)], before, during)
 
     @precondition(lambda self: self.site.stack.dataplane is None)
     @rule(
@@ -138,7 +149,7 @@ class FrontServer(RuleBasedStateMachine):
             faults.edit_files(site, edit)
             faults.FAULTS.get(then, lambda _, asks: asks())(site, asks)
 
-        self._suffer(edited, f"{edit}, then {then}", [], during)
+        self._suffer([(f"{edit}, then {then}", edited)], [], during)
 
     @rule(asked=st.lists(asks, min_size=2, max_size=6), after=st.integers(0, 5))
     def kill_front_while_asked(self, asked: list[Ask], after: int) -> None:
@@ -163,11 +174,14 @@ class FrontServer(RuleBasedStateMachine):
         with self._unless_it_fails():
             self.site.agree()
 
-    def _suffer(self, fault: faults.Fault, name: str, before: list[Ask], during: list[Ask]) -> None:
+    def _suffer(
+        self, suffered: list[tuple[str, faults.Fault]], before: list[Ask], during: list[Ask]
+    ) -> None:
         with self._unless_it_fails():
             self._hurry(before)
-            self.site.note(f"fault: {name}")
-            fault(self.site, lambda: self._hurry(during))
+            for name, fault in suffered:
+                self.site.note(f"fault: {name}")
+                fault(self.site, lambda: self._hurry(during))
             self.site.until_it_agrees()
 
     def _hurry(self, asked: list[Ask]) -> None:

@@ -158,6 +158,11 @@ class Model:
         for place in self.listed(agent):
             self._remove(Remove(agent, place))
 
+    @property
+    def agents(self) -> list[str]:
+        """Who has any route."""
+        return sorted({route.agent for route in self._routes.values()})
+
     def owner(self, name: str) -> str | None:
         """The agent that has a name: all paths of it are its own."""
         return next((r.agent for place, r in self._routes.items() if place.name == name), None)
