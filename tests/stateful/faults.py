@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.haproxy import ask
+from harness.haproxy import ExternalHaproxy, ask
 from harness.polling import until
 from tests.stateful.site import Site
 
@@ -21,6 +21,7 @@ Fault = Callable[[Site, During], None]
 def kill_front(site: Site, during: During) -> None:
     """SIGKILL to the front server, which then finds a HAProxy that runs."""
     site.stack.front.kill()
+    site.agree_for_visitors()
     site.stack.front.start(ready=False)
     during()
 
@@ -28,6 +29,7 @@ def kill_front(site: Site, during: During) -> None:
 def restart_front(site: Site, during: During) -> None:
     """The front server is stopped as its operator does, and started."""
     site.stack.front.stop(haproxy=False)
+    site.agree_for_visitors()
     site.stack.front.start(ready=False)
     during()
 
@@ -69,6 +71,7 @@ def kill_dataplane(site: Site, during: During) -> None:
     dataplane = site.stack.dataplane
     assert dataplane is not None
     dataplane.kill()
+    site.agree_for_visitors()
     during()
     dataplane.start()
 
@@ -79,9 +82,39 @@ def kill_dataplane_and_front(site: Site, during: During) -> None:
     assert dataplane is not None
     site.stack.front.kill()
     dataplane.kill()
+    site.agree_for_visitors()
     site.stack.front.start(ready=False)
     during()
     dataplane.start()
+
+
+def leave_files_alone(site: Site, during: During) -> None:
+    """Both are killed, and HAProxy is started from its files alone: they have all that ran."""
+    front, dataplane = site.stack.front, site.stack.dataplane
+    _await_haproxy(site)
+    site.until_written()
+    front.kill()
+    front.kill_haproxy()
+    haproxy = _haproxy_of_files(site) if dataplane is None else dataplane.haproxy
+    haproxy.start()
+    site.agree_for_visitors()
+    if dataplane is None:
+        haproxy.stop()
+    front.start(ready=False)
+    during()
+    if dataplane is not None:
+        dataplane.restart()
+
+
+def _haproxy_of_files(site: Site) -> ExternalHaproxy:
+    front = site.stack.front
+    return ExternalHaproxy(
+        site.exchange.program,
+        [front.config_dir / "current"],
+        front.sockets,
+        log=site.stack.directory / "haproxy-alone.log",
+        machine=front.machine,
+    )
 
 
 def exchange_haproxy(site: Site, version: str, during: During) -> None:

@@ -15,9 +15,9 @@ from hypothesis.stateful import (
 )
 
 from tests.stateful import faults
-from tests.stateful.model import Change, Place, Wish
+from tests.stateful.model import Change, Place, PublishMongo, RemoveMongo, Wish
 from tests.stateful.refusals import REFUSED
-from tests.stateful.site import Site, Sites
+from tests.stateful.site import AGENTS, PATIENCE, Site, Sites
 from tests.stateful.wishes import Ask, asks, change, plain, publish, publishes
 
 _few = st.lists(asks, max_size=4)
@@ -44,6 +44,22 @@ class FrontServer(RuleBasedStateMachine):
         with self._unless_it_fails():
             self._last = self._change(ask)
             self.site.ask(self._last)
+
+    @rule(
+        agent=st.sampled_from(AGENTS),
+        number=st.sampled_from([None, 1, 2]),
+        check=st.booleans(),
+        wait=st.sampled_from([0, PATIENCE]),
+    )
+    def ask_for_mongodb(self, agent: str, number: int | None, check: bool, wait: int) -> None:
+        """A MongoDB route, or its removal."""
+        with self._unless_it_fails():
+            self._last = RemoveMongo(agent)
+            if number is not None:
+                self._last = PublishMongo(agent, f"{agent}-mongo-{number}", check)
+            self.site.ask(self._last, wait=wait)
+            if not wait:
+                self.site.until_it_agrees()
 
     @precondition(lambda self: self._last is not None)
     @rule()
@@ -135,6 +151,12 @@ class FrontServer(RuleBasedStateMachine):
             faults.exchange_haproxy(site, version, asks)
 
         self._suffer([(f"HAProxy {versions[now]} -> {version}", exchange)], before, during)
+
+    @precondition(lambda self: not self.site.edited and self.site.model.agents)
+    @rule(during=_few)
+    def leave_files_alone(self, during: list[Ask]) -> None:
+        """What is on disk leads visitors just as what ran did."""
+        self._suffer([("leave_files_alone", faults.leave_files_alone)], [], during)
 
     @precondition(lambda self: self.site.stack.dataplane is None)
     @rule(

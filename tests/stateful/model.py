@@ -81,7 +81,21 @@ class Remove(msgspec.Struct, frozen=True):
     place: Place
 
 
-Change = Publish | Remove
+class PublishMongo(msgspec.Struct, frozen=True):
+    """An agent asks for its MongoDB route, of which it has at most one."""
+
+    agent: str
+    target: str
+    check: bool = False
+
+
+class RemoveMongo(msgspec.Struct, frozen=True):
+    """An agent asks for that one's removal."""
+
+    agent: str
+
+
+Change = Publish | Remove | PublishMongo | RemoveMongo
 
 
 class Outcome(StrEnum):
@@ -125,22 +139,33 @@ class _Route(msgspec.Struct, frozen=True):
 class Model:
     """All routes that there must be."""
 
-    def __init__(self, routes: dict[Place, _Route] | None = None) -> None:
-        self._routes = dict(routes or {})
-        self._former: dict[str, frozenset[str]] = {}
+    def __init__(self, before: Model | None = None) -> None:
+        """As it was `before`, or empty."""
+        self._routes: dict[Place, _Route] = dict(before._routes) if before else {}
+        self._mongo: dict[str, PublishMongo] = dict(before._mongo) if before else {}
+        self._former: dict[str, frozenset[str]] = dict(before._former) if before else {}
 
     def apply(self, change: Change) -> Outcome:
         """Make a change, unless it must be refused."""
-        if isinstance(change, Remove):
-            return self._remove(change)
-        return self._publish(change)
+        match change:
+            case Publish():
+                return self._publish(change)
+            case Remove():
+                return self._remove(change)
+            case PublishMongo():
+                before = self._mongo.get(change.agent)
+                self._mongo[change.agent] = change
+                return _published(before, change)
+            case RemoveMongo():
+                gone = self._mongo.pop(change.agent, None)
+                return Outcome.REMOVED if gone else Outcome.UNKNOWN
 
     def apply_all(self, changes: list[Publish]) -> list[Outcome]:
         """Make all of them or, if any must be refused, none; then the outcomes are why."""
         places = [change.place for change in changes]
         if len(set(places)) < len(places):
             return [Outcome.TWICE]
-        trial = Model(self._routes)
+        trial = Model(self)
         outcomes = [trial.apply(change) for change in changes]
         if refused := [outcome for outcome in outcomes if outcome.refused]:
             return refused
@@ -148,8 +173,7 @@ class Model:
 
     def after(self, change: Change) -> Model:
         """What it would be after this change."""
-        other = Model(self._routes)
-        other._former = dict(self._former)
+        other = Model(self)
         other.apply(change)
         return other
 
@@ -157,11 +181,12 @@ class Model:
         """The agent goes, and all its routes."""
         for place in self.listed(agent):
             self._remove(Remove(agent, place))
+        self._mongo.pop(agent, None)
 
     @property
     def agents(self) -> list[str]:
         """Who has any route."""
-        return sorted({route.agent for route in self._routes.values()})
+        return sorted({*self._mongo, *(route.agent for route in self._routes.values())})
 
     def owner(self, name: str) -> str | None:
         """The agent that has a name: all paths of it are its own."""
@@ -186,6 +211,10 @@ class Model:
         serving = frozenset(wish.targets) - frozenset(wish.drained)
         return Sight(200, serving, (wish.header,) if wish.header else ())
 
+    def mongo(self, agent: str) -> PublishMongo | None:
+        """The agent's MongoDB route: its target is what a client of its domain must meet."""
+        return self._mongo.get(agent)
+
     def may_have_seen(self, name: str) -> frozenset[str]:
         """The origins that this name led to at any time: nobody may ever meet another one."""
         return self._former.get(name, frozenset())
@@ -198,9 +227,7 @@ class Model:
         self._routes[place] = _Route(change.agent, change.wish)
         origins = frozenset(change.wish.targets)
         self._former[place.name] = self.may_have_seen(place.name) | origins
-        if before is None:
-            return Outcome.CREATED
-        return Outcome.UNCHANGED if before.wish == change.wish else Outcome.UPDATED
+        return _published(before and before.wish, change.wish)
 
     def _remove(self, change: Remove) -> Outcome:
         route = self._routes.get(change.place)
@@ -208,3 +235,9 @@ class Model:
             return Outcome.UNKNOWN
         del self._routes[change.place]
         return Outcome.REMOVED
+
+
+def _published(before: object, after: object) -> Outcome:
+    if before is None:
+        return Outcome.CREATED
+    return Outcome.UNCHANGED if before == after else Outcome.UPDATED

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import httpx
 
 from harness.errors import HarnessError
-from harness.frontserver import ADMIN_TOKEN, APP_DOMAIN
+from harness.frontserver import ADMIN_TOKEN, APP_DOMAIN, MONGO_DOMAIN
 from harness.parts import NativeParts
 from harness.polling import until
 from harness.stack import Stack
@@ -26,7 +26,9 @@ from tests.stateful.model import (
     Outcome,
     Place,
     Publish,
+    PublishMongo,
     Remove,
+    RemoveMongo,
     Wish,
 )
 
@@ -40,7 +42,7 @@ MARK = "x-soak-"
 
 # Seconds that an answer may wait for HAProxy, and in which all is well again after a fault.
 PATIENCE = 20
-SOON = 20.0
+SOON = 30.0
 
 _BEHIND = re.compile(r"^frontserver_disk_behind_seconds (\S+)$", re.MULTILINE)
 
@@ -70,11 +72,19 @@ class Site:
             name: stack.origin(name)
             for name in (f"{agent}-{number}" for agent in AGENTS for number in (1, 2))
         }
+        certificate = stack.ca.issue(f"*.{MONGO_DOMAIN}")
+        # Stand in for mongods: what is told apart is by whose TLS a client is met.
+        self.mongods = {
+            name: stack.origin(name, tls=certificate)
+            for name in (f"{agent}-mongo-{number}" for agent in AGENTS for number in (1, 2))
+        }
         self.urls = {name: origin.url for name, origin in self.origins.items()}
         self.log = stack.directory / "steps.log"
         self.model = Model()
         self.sound = True
         self.edited = False
+        # Whether HAProxy was seen to do all that was asked for up to now.
+        self.settled = False
         self.example = 0
 
     def note(self, text: str) -> None:
@@ -88,8 +98,10 @@ class Site:
         self.note(f"--- example {self.example}")
         for name, agent in self.agents.items():
             for listed in agent.api.routes().values():
-                place = Place(listed["subdomain"], listed.get("path", "/"))
-                self._accept(Outcome.REMOVED, self._send(Remove(name, place), PATIENCE))
+                change: Change = RemoveMongo(name)
+                if listed["type"] == "http":
+                    change = Remove(name, Place(listed["subdomain"], listed.get("path", "/")))
+                self._accept(Outcome.REMOVED, self._send(change, PATIENCE))
         self.model = Model()
         self.until_written()
         self.edited = False
@@ -99,6 +111,7 @@ class Site:
 
     def ask(self, change: Change, *, wait: int = PATIENCE) -> Outcome:
         """Ask for a change; the answer must be what the model says of it."""
+        self.settled = False
         answer = self._send(change, wait)
         outcome = self.model.apply(change)
         self.note(f"{change} -> {outcome}")
@@ -107,6 +120,7 @@ class Site:
 
     def ask_together(self, changes: list[Publish], *, by: str | None) -> list[Outcome]:
         """Ask for many routes at once, as the operator or as the agent `by`."""
+        self.settled = False
         body = {"routes": [self._body(change) for change in changes]}
         headers = {"Prefer": f"wait={PATIENCE}"}
         if by is None:
@@ -132,6 +146,7 @@ class Site:
     def ask_by_program(self, change: Publish) -> None:
         """The same by the agents' own program: an ordinary route of the whole domain."""
         agent = self.agents[change.agent]
+        self.settled = False
         outcome = self.model.apply(change)
         self.note(f"by program: {change} -> {outcome}")
         options = change.wish.options(self.urls)
@@ -184,6 +199,7 @@ class Site:
     def leave(self, name: str) -> None:
         """An agent goes with all its routes, and comes back without any."""
         agent = self.agents[name]
+        self.settled = False
         self.note(f"{name} leaves, and registers again")
         answer = agent.api.client.delete(f"/api/agents/{name}")
         if answer.status_code != 200:
@@ -193,6 +209,11 @@ class Site:
 
     def _send(self, change: Change, wait: int) -> httpx.Response:
         api = self.agents[change.agent].api
+        if isinstance(change, RemoveMongo):
+            return api.remove(kind="mongodb", wait=wait)
+        if isinstance(change, PublishMongo):
+            port = self.mongods[change.target].port
+            return api.mongodb(port, wait=wait, **({"check": True} if change.check else {}))
         place = change.place
         path = None if place.path == "/" else place.path
         if isinstance(change, Remove):
@@ -231,6 +252,12 @@ class Site:
         """Visitors and lists must find just what the model says, now."""
         if found := self.differences():
             raise AssertionError("\n".join(found))
+        self.settled = True
+
+    def agree_for_visitors(self) -> None:
+        """The same for visitors alone, if it was so before: HAProxy serves without anybody."""
+        if self.settled and (found := self._unseen()):
+            raise AssertionError("\n".join(["HAProxy alone:", *found]))
 
     def differences(self) -> list[str]:
         """What isn't as the model says."""
@@ -259,6 +286,7 @@ class Site:
             quiet=(NotYet, httpx.HTTPError),
             detail=self.stack.front.tail,
         )
+        self.settled = True
         self.note(f"all is well after {time.monotonic() - began:.2f} s")
 
     def until_written(self) -> None:
@@ -275,6 +303,8 @@ class Site:
         found = []
         for name, agent in self.agents.items():
             listed = agent.api.routes()
+            mongo = listed.pop(agent.domain, None)
+            found += self._misread_mongo(name, mongo, any_status=any_status)
             wanted = {
                 f"{place.name}.{APP_DOMAIN}{place.listed.removeprefix(place.name)}": (place, wish)
                 for place, wish in self.model.listed(name).items()
@@ -295,8 +325,23 @@ class Site:
             found.append(f"{key} is listed with {route['targetUrl']}")
         return found
 
+    def _misread_mongo(
+        self, name: str, route: dict[str, Any] | None, *, any_status: bool
+    ) -> list[str]:
+        wanted = self.model.mongo(name)
+        if route is None or wanted is None:
+            if route is wanted:
+                return []
+            return [f"{name} lists the MongoDB route {route}, not {wanted}"]
+        shown = (route["targetPort"], route["options"].get("check", False))
+        if shown != (self.mongods[wanted.target].port, wanted.check):
+            return [f"{name} lists the MongoDB route {route}, not {wanted}"]
+        if route["status"] != "active" and not any_status:
+            return [f"the MongoDB route of {name} is {route['status']}"]
+        return []
+
     def _unseen(self) -> list[str]:
-        found = []
+        found = [each for name in self.agents for each in self._unmet(name)]
         for name in NAMES:
             for path in VISITED:
                 for scheme in ("http", "https"):
@@ -306,6 +351,19 @@ class Site:
                         met = (status, origin, headers)
                         found.append(f"{scheme}://{name}{path} leads to {met}, not to {sight}")
         return found
+
+    def _unmet(self, agent: str) -> list[str]:
+        """A client of the agent's MongoDB domain must meet its target, or be refused."""
+        route = self.model.mongo(agent)
+        wanted = route and route.target
+        try:
+            url = f"https://{self.agents[agent].domain}:{self.stack.front.mongo_port}/"
+            met = self.stack.client.get(url).headers.get("X-Origin")
+        except httpx.TimeoutException:
+            met = "silence"
+        except httpx.TransportError:
+            met = None
+        return [] if met == wanted else [f"MongoDB of {agent} leads to {met}, not to {wanted}"]
 
     def _visit(
         self, name: str, path: str, scheme: str

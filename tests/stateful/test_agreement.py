@@ -8,7 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.stateful.machine import FrontServer
 from tests.stateful.site import Sites
 
-EXAMPLES, STEPS = 6, 14
+EXAMPLES, STEPS = 5, 12
 
 
 def test_haproxy_does_what_the_model_says(sites: Sites) -> None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.stateful.model import Model, Outcome, Place, Publish, Remove, Sight, Wish
+from tests.stateful.model import (
+    Model,
+    Outcome,
+    Place,
+    Publish,
+    PublishMongo,
+    Remove,
+    RemoveMongo,
+    Sight,
+    Wish,
+)
 
 PLAIN = Wish(targets=("a",))
 ROOT, API, DEEP = Place("shop"), Place("shop", "/api"), Place("shop", "/api/v2")
@@ -104,6 +114,20 @@ def test_what_it_would_be_is_another_model() -> None:
     model = published(PLAIN)
     assert model.after(Remove("ann", ROOT)).seen("shop", "/") == Sight(404)
     assert model.seen("shop", "/").status == 200
+
+
+def test_an_agent_has_one_mongodb_route() -> None:
+    model = published(PLAIN)
+    first, second = PublishMongo("ann", "m"), PublishMongo("ann", "m", check=True)
+    outcomes = [model.apply(change) for change in (first, first, second)]
+    assert outcomes == [Outcome.CREATED, Outcome.UNCHANGED, Outcome.UPDATED]
+    assert (model.mongo("ann"), model.mongo("bob")) == (second, None)
+    outcomes = [model.apply(RemoveMongo("ann")) for _ in range(2)]
+    assert outcomes == [Outcome.REMOVED, Outcome.UNKNOWN]
+    model.apply(PublishMongo("bob", "m"))
+    assert model.agents == ["ann", "bob"]
+    model.forget("bob")
+    assert model.mongo("bob") is None
 
 
 def test_options_are_only_those_that_are_not_usual() -> None:
