@@ -204,6 +204,7 @@ class FrontServer(RuleBasedStateMachine):
             for name, fault in suffered:
                 self.site.note(f"fault: {name}")
                 fault(self.site, lambda: self._hurry(during))
+                self.site.settled = False
             self.site.until_it_agrees()
 
     def _hurry(self, asked: list[Ask]) -> None:
