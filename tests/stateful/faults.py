@@ -163,6 +163,10 @@ FAULTS: dict[str, Fault] = {
         replace_program,
     )
 }
+# While these last the front server answers.
+BEHIND: dict[str, Fault] = {
+    each.__name__: each for each in (kill_haproxy, reload_haproxy, replace_program)
+}
 DATAPLANE_FAULTS: dict[str, Fault] = {
     each.__name__: each for each in (kill_dataplane, kill_dataplane_and_front)
 }
@@ -242,3 +246,7 @@ def _write(path: Path, text: str) -> None:
     changed = path.with_suffix(".edited")
     changed.write_text(text)
     changed.replace(path)
+
+
+def quiet() -> None:
+    """Nobody asks for anything meanwhile."""

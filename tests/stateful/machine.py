@@ -18,7 +18,7 @@ from tests.stateful import faults
 from tests.stateful.model import Change, Place, PublishMongo, RemoveMongo, Wish
 from tests.stateful.refusals import REFUSED
 from tests.stateful.site import AGENTS, PATIENCE, Site, Sites
-from tests.stateful.wishes import Ask, asks, change, plain, publish, publishes
+from tests.stateful.wishes import Ask, asks, change, plain, publish, publishes, rows
 
 _few = st.lists(asks, max_size=4)
 
@@ -172,6 +172,22 @@ class FrontServer(RuleBasedStateMachine):
             faults.FAULTS.get(then, lambda _, asks: asks())(site, asks)
 
         self._suffer([(f"{edit}, then {then}", edited)], [], during)
+
+    @rule(
+        asked=st.lists(asks, min_size=4, max_size=12),
+        fault=st.sampled_from(["nothing", "nothing", *sorted(faults.BEHIND)]),
+    )
+    def ask_at_once(self, asked: list[Ask], fault: str) -> None:
+        """Agents beside each other, while something happens to HAProxy."""
+        with self._unless_it_fails():
+            self.site.note(f"beside each other, meanwhile {fault}")
+            happens = faults.BEHIND.get(fault)
+            self.site.ask_at_once(
+                rows(asked, self.site.model, self.site.example),
+                lambda: happens(self.site, faults.quiet) if happens else None,
+            )
+            self._last = None
+            self.site.until_it_agrees()
 
     @rule(asked=st.lists(asks, min_size=2, max_size=6), after=st.integers(0, 5))
     def kill_front_while_asked(self, asked: list[Ask], after: int) -> None:

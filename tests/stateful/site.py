@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any, NoReturn
 
 import httpx
 
+from harness.choice import HAPROXY
 from harness.errors import HarnessError
 from harness.frontserver import ADMIN_TOKEN, APP_DOMAIN, MONGO_DOMAIN
 from harness.parts import NativeParts
@@ -79,6 +82,7 @@ class Site:
             for name in (f"{agent}-mongo-{number}" for agent in AGENTS for number in (1, 2))
         }
         self.urls = {name: origin.url for name, origin in self.origins.items()}
+        self._lock = Lock()
         self.log = stack.directory / "steps.log"
         self.model = Model()
         self.sound = True
@@ -113,7 +117,8 @@ class Site:
         """Ask for a change; the answer must be what the model says of it."""
         self.settled = False
         answer = self._send(change, wait)
-        outcome = self.model.apply(change)
+        with self._lock:
+            outcome = self.model.apply(change)
         self.note(f"{change} -> {outcome}")
         self._accept(outcome, answer, may_wait=wait < PATIENCE)
         return outcome
@@ -160,6 +165,20 @@ class Site:
                 raise
             return
         assert not outcome.refused, answer
+
+    def ask_at_once(
+        self, changes: Iterable[Iterable[Change]], meanwhile: Callable[[], None]
+    ) -> None:
+        """Ask for several rows of changes beside each other; none may depend on another row."""
+        with ThreadPoolExecutor() as threads:
+            rows = [threads.submit(self._ask_all, list(row)) for row in changes]
+            meanwhile()
+            for row in rows:
+                row.result()
+
+    def _ask_all(self, changes: list[Change]) -> None:
+        for change in changes:
+            self.ask(change, wait=2)
 
     def ask_until_cut(self, changes: Iterator[Change], cut: Callable[[], None], after: int) -> None:
         """Ask for one after the other; `cut` once so many are answered, whatever is under way.
@@ -375,10 +394,11 @@ class Site:
             headers = [(n.lower(), v) for n, v in answer.json()["headers"]]
             return answer.status_code, origin, [h for h in headers if h[0].startswith(MARK)]
         if answer.status_code == MAINTENANCE and "maintenance" not in answer.text:
-            return 0, None, []
+            return 0, None, [("instead of maintenance", answer.text)]
         if answer.status_code == REDIRECT:
-            secure = self.stack.url(name, path, scheme="https")
-            return (REDIRECT if answer.headers["Location"] == secure else 0), None, []
+            where = answer.headers["Location"]
+            if where != self.stack.url(name, path, scheme="https"):
+                return 0, None, [("redirected to", where)]
         return answer.status_code, None, []
 
     def _never_elsewhere(self) -> None:
@@ -412,7 +432,8 @@ class Sites:
             self.close()
         if self._site is None:
             self._made += 1
-            exchange = Exchange(self._directory / str(self._made))
+            first = os.environ.get(HAPROXY) or None
+            exchange = Exchange(self._directory / str(self._made), first)
             stack = Stack(https=True, parts=NativeParts(haproxy=exchange.program))
             stack.__enter__()
             try:

@@ -50,6 +50,28 @@ def publish(ask: Ask, model: Model, example: int, agent: str | None = None) -> P
     return Publish(who, ask.place, _of(ask.wish, who, example))
 
 
+def rows(asked: list[Ask], model: Model, example: int) -> list[list[Change]]:
+    """Changes by agent, each of names that no other agent asks for."""
+    found: list[list[Change]] = []
+    for number, agent in enumerate(AGENTS):
+        own = {place.name for place in model.listed(agent)}
+        if model.owner(NAMES[number]) is None:
+            own.add(NAMES[number])
+        names = sorted(own)
+        row: list[Change] = []
+        for ask in asked if names else ():
+            if ask.agent != agent:
+                continue
+            place = Place(names[NAMES.index(ask.place.name) % len(names)], ask.place.path)
+            row.append(
+                Remove(agent, place)
+                if ask.wish is None
+                else Publish(agent, place, _of(ask.wish, agent, example))
+            )
+        found.append(row)
+    return found
+
+
 def _of(wish: Wish, agent: str, example: int) -> Wish:
     return msgspec.structs.replace(
         wish,
