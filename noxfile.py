@@ -34,6 +34,9 @@ CONTAINED = (
     "tests/e2e/test_restarts.py",
 )
 
+# Random sequences beside what a model says; `soak` goes on with others.
+AGREEMENT = "tests/stateful/test_agreement.py"
+
 nox.needs_version = ">=2024.10"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = [
@@ -123,7 +126,7 @@ def e2e(session: nox.Session) -> None:
     """The product from outside, on real HAProxy and real MongoDB."""
     install(session, demo=True)
     # Those the `dataplane` session runs.
-    others = ["tests/e2e", "-m", "not dataplane_backend"]
+    others = ["tests/e2e", AGREEMENT, "-m", "not dataplane_backend"]
     pytest(session, "e2e", *(session.posargs or others))
 
 
@@ -132,7 +135,7 @@ def dataplane(session: nox.Session) -> None:
     """The same on a Data Plane API, DATAPLANEAPI_BIN or the double, and what it may suffer."""
     install(session, demo=True)
     session.env["HARNESS_BACKEND"] = "dataplane"
-    pytest(session, "dataplane", *(session.posargs or ["tests/e2e", "-m", "not long"]))
+    pytest(session, "dataplane", *(session.posargs or ["tests/e2e", AGREEMENT, "-m", "not long"]))
 
 
 @nox.session
@@ -154,6 +157,13 @@ def matrix(session: nox.Session) -> None:
     """`e2e` with every HAProxy, backend and kind of MongoDB, and a table; for hours."""
     install(session, demo=True)
     session.run("python", "-m", "harness.matrix", "--reports", str(REPORTS), *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Random requests, faults and upgrades beside a model, for HARNESS_SOAK_SECONDS."""
+    install(session, demo=True)
+    pytest(session, "soak", "-s", *(session.posargs or ["tests/stateful/test_soak.py"]))
 
 
 @nox.session

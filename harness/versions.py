@@ -45,3 +45,36 @@ def program(version: str) -> Path:
             f"HAProxy {version} isn't here ({have}): name it in HAPROXY_BINARIES"
         )
     return known[version]
+
+
+class Exchange:
+    """A path behind which HAProxy can be exchanged for another version, as an upgrade does.
+
+    It is a link in `directory`, at first to `version` or, by default, the HAProxy found first.
+    Raises `UnavailableError` for a version that isn't here.
+    """
+
+    def __init__(self, directory: Path, version: str | None = None) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.program = directory / "haproxy"
+        self._programs = programs()
+        self._link(program(version) if version else find_haproxy())
+
+    @property
+    def version(self) -> str:
+        """Which version is there now."""
+        return version_of(self.program).rpartition(".")[0]
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Those that can be there."""
+        return tuple(sorted(self._programs))
+
+    def use(self, version: str) -> None:
+        """Have this version there from now on; what runs isn't touched."""
+        self._link(self._programs[version])
+
+    def _link(self, target: Path) -> None:
+        fresh = self.program.with_suffix(".new")
+        fresh.symlink_to(target)
+        fresh.replace(self.program)

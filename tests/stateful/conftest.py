@@ -1,0 +1,21 @@
+"""Fixtures of the stateful tests: sites for examples, and evidence when one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.plugin import pytest_runtest_makereport
+from tests.stateful.site import Sites
+
+__all__ = ["pytest_runtest_makereport"]
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> Iterator[Sites]:
+    """What examples run on; open until the evidence is collected."""
+    sites = Sites(tmp_path)
+    yield sites
+    sites.close()
