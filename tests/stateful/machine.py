@@ -24,7 +24,11 @@ _few = st.lists(asks, max_size=4)
 
 
 class FrontServer(RuleBasedStateMachine):
-    """One example: it begins without routes, and ends whole, or its site is nobody else's."""
+    """One example: it begins without routes, and ends whole, or its site is nobody else's.
+
+    Preconditions depend on the steps before alone: what a killed front server did isn't always the
+    same, and hypothesis wants the same choices whenever it repeats a sequence.
+    """
 
     def __init__(self, sites: Sites) -> None:
         super().__init__()
@@ -107,12 +111,12 @@ class FrontServer(RuleBasedStateMachine):
             self._hurry(asked)
             self.site.until_it_agrees()
 
-    @precondition(lambda self: self.site.model.agents)
+    @precondition(lambda self: self._last is not None)
     @rule(which=st.integers(0, 2))
     def leave(self, which: int) -> None:
-        """An agent that has something goes, and comes back with nothing."""
+        """An agent goes, one that has something if there is one, and comes back with nothing."""
         with self._unless_it_fails():
-            agents = self.site.model.agents
+            agents = self.site.model.agents or AGENTS
             self.site.leave(agents[which % len(agents)])
             self._last = None
             self.site.until_it_agrees()
@@ -140,19 +144,20 @@ class FrontServer(RuleBasedStateMachine):
         self._suffer([(name, faults.FAULTS[name]) for name in names], before, during)
 
     @precondition(lambda self: len(self.site.exchange.versions) > 1)
-    @rule(which=st.integers(1, 3), before=_few, during=_few)
+    @rule(which=st.integers(0, 2), before=_few, during=_few)
     def exchange_haproxy(self, which: int, before: list[Ask], during: list[Ask]) -> None:
         """Another version of HAProxy, newer or older."""
         versions = self.site.exchange.versions
         now = versions.index(self.site.exchange.version)
-        version = versions[(now + which) % len(versions)]
+        others = versions[now + 1 :] + versions[:now]
+        version = others[which % len(others)]
 
         def exchange(site: Site, asks: faults.During) -> None:
             faults.exchange_haproxy(site, version, asks)
 
         self._suffer([(f"HAProxy {versions[now]} -> {version}", exchange)], before, during)
 
-    @precondition(lambda self: not self.site.edited and self.site.model.agents)
+    @precondition(lambda self: not self.site.edited)
     @rule(during=_few)
     def leave_files_alone(self, during: list[Ask]) -> None:
         """What is on disk leads visitors just as what ran did."""
