@@ -17,7 +17,8 @@ from hypothesis.stateful import (
 from tests.stateful import faults
 from tests.stateful.model import Change, Place, PublishMongo, RemoveMongo, Wish
 from tests.stateful.refusals import REFUSED
-from tests.stateful.site import AGENTS, PATIENCE, Site, Sites
+from tests.stateful.site import AGENTS, PATIENCE, Site
+from tests.stateful.sites import Sites
 from tests.stateful.wishes import Ask, asks, change, plain, publish, publishes, rows
 
 _few = st.lists(asks, max_size=4)
@@ -174,7 +175,10 @@ class FrontServer(RuleBasedStateMachine):
 
         def edited(site: Site, asks: faults.During) -> None:
             faults.edit_files(site, edit)
-            faults.FAULTS.get(then, lambda _, asks: asks())(site, asks)
+            if then == "nothing":
+                asks()
+            else:
+                faults.FAULTS[then](site, asks)
 
         self._suffer([(f"{edit}, then {then}", edited)], [], during)
 
