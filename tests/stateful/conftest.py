@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.plugin import pytest_runtest_makereport
-from tests.stateful.site import Sites
+from tests.stateful.sites import Sites
 
 __all__ = ["pytest_runtest_makereport"]
 

@@ -17,14 +17,19 @@ from hypothesis.stateful import (
 from tests.stateful import faults
 from tests.stateful.model import Change, Place, PublishMongo, RemoveMongo, Wish
 from tests.stateful.refusals import REFUSED
-from tests.stateful.site import AGENTS, PATIENCE, Site, Sites
+from tests.stateful.site import AGENTS, PATIENCE, Site
+from tests.stateful.sites import Sites
 from tests.stateful.wishes import Ask, asks, change, plain, publish, publishes, rows
 
 _few = st.lists(asks, max_size=4)
 
 
 class FrontServer(RuleBasedStateMachine):
-    """One example: it begins without routes, and ends whole, or its site is nobody else's."""
+    """One example: it begins without routes, and ends whole, or its site is nobody else's.
+
+    Preconditions depend on the steps before alone: what a killed front server did isn't always the
+    same, and hypothesis wants the same choices whenever it repeats a sequence.
+    """
 
     def __init__(self, sites: Sites) -> None:
         super().__init__()
@@ -107,12 +112,12 @@ class FrontServer(RuleBasedStateMachine):
             self._hurry(asked)
             self.site.until_it_agrees()
 
-    @precondition(lambda self: self.site.model.agents)
+    @precondition(lambda self: self._last is not None)
     @rule(which=st.integers(0, 2))
     def leave(self, which: int) -> None:
-        """An agent that has something goes, and comes back with nothing."""
+        """An agent goes, one that has something if there is one, and comes back with nothing."""
         with self._unless_it_fails():
-            agents = self.site.model.agents
+            agents = self.site.model.agents or AGENTS
             self.site.leave(agents[which % len(agents)])
             self._last = None
             self.site.until_it_agrees()
@@ -140,19 +145,20 @@ class FrontServer(RuleBasedStateMachine):
         self._suffer([(name, faults.FAULTS[name]) for name in names], before, during)
 
     @precondition(lambda self: len(self.site.exchange.versions) > 1)
-    @rule(which=st.integers(1, 3), before=_few, during=_few)
+    @rule(which=st.integers(0, 2), before=_few, during=_few)
     def exchange_haproxy(self, which: int, before: list[Ask], during: list[Ask]) -> None:
         """Another version of HAProxy, newer or older."""
         versions = self.site.exchange.versions
         now = versions.index(self.site.exchange.version)
-        version = versions[(now + which) % len(versions)]
+        others = versions[now + 1 :] + versions[:now]
+        version = others[which % len(others)]
 
         def exchange(site: Site, asks: faults.During) -> None:
             faults.exchange_haproxy(site, version, asks)
 
         self._suffer([(f"HAProxy {versions[now]} -> {version}", exchange)], before, during)
 
-    @precondition(lambda self: not self.site.edited and self.site.model.agents)
+    @precondition(lambda self: not self.site.edited)
     @rule(during=_few)
     def leave_files_alone(self, during: list[Ask]) -> None:
         """What is on disk leads visitors just as what ran did."""
@@ -169,7 +175,10 @@ class FrontServer(RuleBasedStateMachine):
 
         def edited(site: Site, asks: faults.During) -> None:
             faults.edit_files(site, edit)
-            faults.FAULTS.get(then, lambda _, asks: asks())(site, asks)
+            if then == "nothing":
+                asks()
+            else:
+                faults.FAULTS[then](site, asks)
 
         self._suffer([(f"{edit}, then {then}", edited)], [], during)
 

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 from typing import Any, NoReturn
 
 import httpx
 
-from harness.choice import HAPROXY
 from harness.errors import HarnessError
 from harness.frontserver import ADMIN_TOKEN, APP_DOMAIN, MONGO_DOMAIN
-from harness.parts import NativeParts
 from harness.polling import until
 from harness.stack import Stack
 from harness.versions import Exchange
 from tests.stateful.model import (
-    MAINTENANCE,
-    REDIRECT,
     Change,
     Model,
     Outcome,
@@ -34,15 +28,13 @@ from tests.stateful.model import (
     RemoveMongo,
     Wish,
 )
+from tests.stateful.visits import visit, visit_mongodb
 
 AGENTS = ("ann", "bob", "cay")
 NAMES = ("one", "two", "three")
 PATHS = ("/", "/a", "/a/b")
 # Of each path something below it, and what only looks as if it were.
 VISITED = ("/", "/a", "/a/x", "/ax", "/a/b", "/a/b/c")
-# Names of headers that routes set, and nobody else sends.
-MARK = "x-soak-"
-
 # Seconds that an answer may wait for HAProxy, and in which all is well again after a fault.
 PATIENCE = 20
 SOON = 30.0
@@ -232,7 +224,8 @@ class Site:
             return api.remove(kind="mongodb", wait=wait)
         if isinstance(change, PublishMongo):
             port = self.mongods[change.target].port
-            return api.mongodb(port, wait=wait, **({"check": True} if change.check else {}))
+            checked: dict[str, Any] = {"check": True} if change.check else {}
+            return api.mongodb(port, wait=wait, **checked)
         place = change.place
         path = None if place.path == "/" else place.path
         if isinstance(change, Remove):
@@ -348,9 +341,9 @@ class Site:
         self, name: str, route: dict[str, Any] | None, *, any_status: bool
     ) -> list[str]:
         wanted = self.model.mongo(name)
+        if route is None and wanted is None:
+            return []
         if route is None or wanted is None:
-            if route is wanted:
-                return []
             return [f"{name} lists the MongoDB route {route}, not {wanted}"]
         shown = (route["targetPort"], route["options"].get("check", False))
         if shown != (self.mongods[wanted.target].port, wanted.check):
@@ -365,9 +358,8 @@ class Site:
             for path in VISITED:
                 for scheme in ("http", "https"):
                     sight = self.model.seen(name, path, scheme)
-                    status, origin, headers = self._visit(name, path, scheme)
-                    if not sight.fits(status, origin, headers):
-                        met = (status, origin, headers)
+                    met = visit(self.stack, name, path, scheme)
+                    if not sight.fits(*met):
                         found.append(f"{scheme}://{name}{path} leads to {met}, not to {sight}")
         return found
 
@@ -375,31 +367,8 @@ class Site:
         """A client of the agent's MongoDB domain must meet its target, or be refused."""
         route = self.model.mongo(agent)
         wanted = route and route.target
-        try:
-            url = f"https://{self.agents[agent].domain}:{self.stack.front.mongo_port}/"
-            met = self.stack.client.get(url).headers.get("X-Origin")
-        except httpx.TimeoutException:
-            met = "silence"
-        except httpx.TransportError:
-            met = None
+        met = visit_mongodb(self.stack, self.agents[agent].domain)
         return [] if met == wanted else [f"MongoDB of {agent} leads to {met}, not to {wanted}"]
-
-    def _visit(
-        self, name: str, path: str, scheme: str
-    ) -> tuple[int, str | None, list[tuple[str, str]]]:
-        url = self.stack.url(name, path, scheme=scheme)
-        answer = self.stack.client.get(url)
-        origin = answer.headers.get("X-Origin")
-        if origin is not None:
-            headers = [(n.lower(), v) for n, v in answer.json()["headers"]]
-            return answer.status_code, origin, [h for h in headers if h[0].startswith(MARK)]
-        if answer.status_code == MAINTENANCE and "maintenance" not in answer.text:
-            return 0, None, [("instead of maintenance", answer.text)]
-        if answer.status_code == REDIRECT:
-            where = answer.headers["Location"]
-            if where != self.stack.url(name, path, scheme="https"):
-                return 0, None, [("redirected to", where)]
-        return answer.status_code, None, []
 
     def _never_elsewhere(self) -> None:
         """While it heals: a name leads to nobody, or to where it led at some time."""
@@ -407,7 +376,7 @@ class Site:
             return
         for name in NAMES:
             try:
-                _, origin, _ = self._visit(name, "/", "http")
+                origin = visit(self.stack, name, "/", "http").origin
             except httpx.TransportError:
                 continue
             if origin is not None and origin not in self.model.may_have_seen(name):
@@ -416,35 +385,3 @@ class Site:
 
 class NotYet(Exception):  # noqa: N818 - not an error: ask again
     """Something isn't as it must be."""
-
-
-class Sites:
-    """Gives each example a site: the same one, as long as nothing went wrong with it."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._site: Site | None = None
-        self._made = 0
-
-    def site(self) -> Site:
-        """A sound site; what an example failed on is kept until the next one begins."""
-        if self._site is not None and not self._site.sound:
-            self.close()
-        if self._site is None:
-            self._made += 1
-            first = os.environ.get(HAPROXY) or None
-            exchange = Exchange(self._directory / str(self._made), first)
-            stack = Stack(https=True, parts=NativeParts(haproxy=exchange.program))
-            stack.__enter__()
-            try:
-                self._site = Site(stack, exchange)
-            except BaseException:
-                stack.__exit__(None, None, None)
-                raise
-        return self._site
-
-    def close(self) -> None:
-        """End the site there is, if there is one."""
-        site, self._site = self._site, None
-        if site is not None:
-            site.stack.__exit__(None, None, None)

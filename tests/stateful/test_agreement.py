@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.stateful.machine import FrontServer
-from tests.stateful.site import Sites
+from tests.stateful.sites import Sites
 
 EXAMPLES, STEPS = 5, 12
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.stateful.machine import FrontServer
-from tests.stateful.site import Sites
+from tests.stateful.sites import Sites
 
 SECONDS = float(os.environ.get("HARNESS_SOAK_SECONDS") or 1800)
 SEED = int(os.environ.get("HARNESS_SEED") or secrets.randbits(32))

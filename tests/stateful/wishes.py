@@ -12,7 +12,8 @@ import msgspec
 from hypothesis import strategies as st
 
 from tests.stateful.model import Change, Model, Place, Publish, Remove, Wish
-from tests.stateful.site import AGENTS, MARK, NAMES, PATHS
+from tests.stateful.site import AGENTS, NAMES, PATHS
+from tests.stateful.visits import MARK
 
 
 class Ask(msgspec.Struct, frozen=True):
