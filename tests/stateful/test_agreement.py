@@ -8,7 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.stateful.machine import FrontServer
 from tests.stateful.sites import Sites
 
-EXAMPLES, STEPS = 5, 12
+EXAMPLES, STEPS = 3, 12
 
 
 def test_haproxy_does_what_the_model_says(sites: Sites) -> None:
