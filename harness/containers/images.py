@@ -189,12 +189,9 @@ def _debootstrap(name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="fs-base-") as directory:
         packages = f"--include={','.join(_PACKAGES)}"
         _run("debootstrap", "--variant=minbase", packages, _SUITE, directory)
-        archive = subprocess.Popen(
-            ["tar", "-C", directory, "--exclude=./var/cache/apt/archives/*.deb", "-c", "."],
-            stdout=subprocess.PIPE,
-        )
-        _run("docker", "import", "-", name, stdin=archive.stdout)
-        archive.wait()
+        pack = ["tar", "-C", directory, "--exclude=./var/cache/apt/archives/*.deb", "-c", "."]
+        with subprocess.Popen(pack, stdout=subprocess.PIPE) as archive:
+            _run("docker", "import", "-", name, stdin=archive.stdout)
 
 
 # --- making, once ---
