@@ -126,6 +126,8 @@ class ContainerMachine:
             security_opt=["no-new-privileges"],
             ulimits=[docker.types.Ulimit(name="nofile", soft=files, hard=files)],
         )
+        if everywhere != "/tmp":  # noqa: S108 - the container's own
+            container.with_tmpfs_mount("/tmp", "mode=1777")  # noqa: S108
         container.with_volume_mapping(everywhere, everywhere, "rw")
         for path in self._mounts:
             container.with_volume_mapping(str(path), str(path), "ro")
