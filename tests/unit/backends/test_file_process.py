@@ -198,6 +198,8 @@ def test_frontends_are_told_apart_by_everything_that_needs_a_reload(site: Site) 
             "templates": "x",
             "extensions": (Extension("gold", "x"),),
             "system_ca": "x",
+            "http_adopted": ("www",),
+            "mongodb_adopted": ("www",),
         }.items()
     ]
     assert len(others) == len(Frontends.__struct_fields__)

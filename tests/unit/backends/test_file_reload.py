@@ -114,9 +114,9 @@ async def test_a_template_that_looks_into_fewer_maps_is_lived_with(
     site: Site, driver: Driver, app: int
 ) -> None:
     """As when HAProxy runs on from an older version, or with a frontend of the operator's."""
-    ours = (default_directory() / "frontends.cfg.j2").read_text().splitlines(keepends=True)
+    ours = (default_directory() / "routing.cfg.j2").read_text().splitlines(keepends=True)
     theirs = "".join(line for line in ours if "}}paths.map" not in line)
-    await customise(site, driver, "frontends.cfg.j2", theirs)
+    await customise(site, driver, "routing.cfg.j2", theirs)
     await driver.backend.reload(driver.state, CHANGED)
 
     assert (await driver.seen()).maps[PATHS] == {}
