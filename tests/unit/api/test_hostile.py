@@ -232,7 +232,9 @@ def hostile_requests(
     wrong = [value for kind, values in WRONG.items() if kind not in kinds for value in values]
     choices = [CONTROL, LONG, st.sampled_from(wrong)]
     if not free:
-        choices.append(NAMES.filter(lambda text: not _may_be_empty(steps, text)))
+        choices.append(
+            NAMES.filter(lambda text: not _may_be_empty(steps, text) and not _is_time(kinds, text))
+        )
     value = draw(st.one_of(choices))
     method = "DELETE" if path == "/api/proxy" else "POST"
     return method, path, msgspec.json.encode(_with(body, steps, value))
@@ -241,6 +243,11 @@ def hostile_requests(
 def _may_be_empty(steps: tuple[str | int, ...], text: str) -> bool:
     """Empty means "not given" for these, as older agents send it."""
     return text == "" and steps[-1] in {"targetUrl", "targetIp", "targetHost"}
+
+
+def _is_time(kinds: tuple[str, ...], text: str) -> bool:
+    """Times may be given as numbers or as text, with a unit or without."""
+    return NUMBER in kinds and text == "127.1"
 
 
 def _with(body: dict[str, Any], steps: tuple[str | int, ...], value: object) -> dict[str, Any]:
