@@ -232,22 +232,22 @@ def hostile_requests(
     wrong = [value for kind, values in WRONG.items() if kind not in kinds for value in values]
     choices = [CONTROL, LONG, st.sampled_from(wrong)]
     if not free:
-        choices.append(
-            NAMES.filter(lambda text: not _may_be_empty(steps, text) and not _is_time(kinds, text))
-        )
+        choices.append(NAMES.filter(lambda text: not _is_fine(steps, kinds, text)))
     value = draw(st.one_of(choices))
     method = "DELETE" if path == "/api/proxy" else "POST"
     return method, path, msgspec.json.encode(_with(body, steps, value))
 
 
-def _may_be_empty(steps: tuple[str | int, ...], text: str) -> bool:
-    """Empty means "not given" for these, as older agents send it."""
-    return text == "" and steps[-1] in {"targetUrl", "targetIp", "targetHost"}
-
-
-def _is_time(kinds: tuple[str, ...], text: str) -> bool:
-    """Times may be given as numbers or as text, with a unit or without."""
-    return NUMBER in kinds and text == "127.1"
+def _is_fine(steps: tuple[str | int, ...], kinds: frozenset[str], text: str) -> bool:
+    """Whether a name that is hostile to most fields isn't to this one."""
+    if text == "":
+        # "Not given" for these, as older agents send it.
+        return steps[-1] in {"targetUrl", "targetIp", "targetHost"}
+    if NUMBER in kinds:
+        # Times may be given as numbers in a text.
+        return text == "127.1"
+    # Tokens (RFC 6265 section 4.1.1).
+    return steps[-1] == "cookie" and text in {"-", "127.1", "0x7f.1"}
 
 
 def _with(body: dict[str, Any], steps: tuple[str | int, ...], value: object) -> dict[str, Any]:
