@@ -33,8 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Hand the options to whatever stack is made."""
-    chosen = {BACKEND: "--backend", WHERE: "--where", HAPROXY: "--haproxy"}
-    chosen[MONGODB] = "--mongodb"
+    chosen = {
+        BACKEND: "--backend",
+        HAPROXY: "--haproxy",
+        MONGODB: "--mongodb",
+        WHERE: "--where",
+    }
     for variable, option in chosen.items():
         if config.getoption(option):
             os.environ[variable] = config.getoption(option)

@@ -37,8 +37,8 @@ _SUITE, _PYTHON = "bookworm", "3.11"
 _PACKAGES = ("ca-certificates", "libcurl4", "python3", "python3-venv")
 _PRODUCT = ("src", "templates", "pyproject.toml", "constraints.txt", "README.md", "deploy")
 
-# Where the official image has it.
-_HAPROXY = "/usr/local/sbin/haproxy"
+# Where the official image has it, and so ours.
+HAPROXY = Path("/usr/local/sbin/haproxy")
 
 
 class Images(Protocol):
@@ -85,7 +85,7 @@ class LocalImages:
         # It finds its libraries beside it, by their full paths.
         beside = program.parent if (program.parent / "lib").is_dir() else program
         name = _named(f"haproxy:{version}", str(program).encode() + program.read_bytes())
-        text = f"FROM {self._base()}\nCOPY tree /\nRUN ln -s {program} {_HAPROXY}\n"
+        text = f"FROM {self._base()}\nCOPY tree /\nRUN ln -s {program} {HAPROXY}\n"
         return _built(name, text, {"tree" + str(beside): beside})
 
     def mongod(self) -> str:

@@ -6,13 +6,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.containers.images import Images, LocalImages, chosen_images, daemon
+from harness.containers.images import HAPROXY, Images, LocalImages, chosen_images, daemon
 from harness.containers.machine import NOBODY, ContainerMachine, container_user
 from harness.dataplane import find_dataplane
 from harness.machines import Machine
 from harness.mongo import Mongod
 
-_HAPROXY = Path("/usr/local/sbin/haproxy")
 _ROOT = Path(__file__).parents[2]
 _DATAPLANEAPI = Path("/usr/local/bin/dataplaneapi")
 # mongod in its container, for an agent here that tries a configuration. What lies beside that is
@@ -48,7 +47,7 @@ class ContainerParts:
         self._mongods: dict[Path, ContainerMachine] = {}
 
     def haproxy(self) -> Path:
-        return _HAPROXY
+        return HAPROXY
 
     def dataplaneapi(self) -> Path | None:
         return find_dataplane() if self._is_local else _DATAPLANEAPI

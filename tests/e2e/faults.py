@@ -6,8 +6,14 @@ meanwhile, what the front server said, and the seconds until all was well after 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from harness.patient import Patient
 from harness.polling import until
@@ -23,6 +29,8 @@ REPORT = Path(__file__).parents[2] / ".reports" / "faults.md"
 
 # Seconds from a fault's end until all is well.
 SOON = 10.0
+
+MIB = 1 << 20
 
 RELOAD = "PUT .*force_reload"
 WRITE = "POST .*/configuration/raw.*skip_reload"
@@ -65,3 +73,26 @@ def _record(patient: Patient, what: str, seconds: float) -> None:
         if not report.tell():
             report.write(_HEAD)
         report.write(f"| {patient.stack.backend} | {what} | {seen} | {said} | {seconds:.2f} |\n")
+
+
+@contextlib.contextmanager
+def file_system(place: Path, size: int) -> Iterator[Path]:
+    """A small one at a directory, or a skip where none may be mounted."""
+    mount = shutil.which("mount") or "mount"
+    command = [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {done.stderr}")
+    try:
+        yield place
+    finally:
+        subprocess.run([shutil.which("umount") or "umount", "-l", str(place)], check=True)
+
+
+def fill(place: Path) -> Path:
+    """Leave no room on the file system of `place`; the file that takes it."""
+    filler = place / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 4096)
+    return filler

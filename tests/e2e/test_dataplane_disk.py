@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,42 +11,20 @@ import pytest
 from harness.patient import Patient
 from harness.polling import until
 from harness.stack import Stack
-from tests.e2e.faults import LONG, healed
+from tests.e2e.faults import LONG, MIB, file_system, fill, healed
 
 pytestmark = pytest.mark.dataplane_backend
-
-MIB = 1 << 20
 
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A file system of 4 MiB, or a skip where none may be mounted."""
+    """A file system of 4 MiB."""
     place = Path(tempfile.mkdtemp(prefix="fs-disk-"))
-    mount = shutil.which("mount")
-    size = f"size={4 * MIB}"
-    done = mount and subprocess.run(
-        [mount, "-t", "tmpfs", "-o", size, "tmpfs", str(place)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if not done or done.returncode != 0:
-        place.rmdir()
-        pytest.skip(f"no file system can be mounted here: {done.stderr if done else 'no mount'}")
     try:
-        yield place
+        with file_system(place, 4 * MIB):
+            yield place
     finally:
-        subprocess.run([shutil.which("umount") or "umount", "-l", str(place)], check=True)
         place.rmdir()
-
-
-def fill(place: Path) -> Path:
-    """Leave no room on the file system of `place`; the file that takes it."""
-    filler = place / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"\0" * 4096)
-    return filler
 
 
 def test_the_disk_is_full(small_disk: Path, make_stack: Callable[..., Stack]) -> None:

@@ -25,12 +25,11 @@ from harness.polling import until
 from harness.processes import kill
 from harness.rude import Manner, RudeOrigin
 from harness.stack import Stack
-from tests.e2e.faults import healed
+from tests.e2e.faults import MIB, file_system, fill, healed
 
 pytestmark = pytest.mark.file_backend("the front server's own HAProxy, files and sockets")
 
 MakeStack = Callable[..., Stack]
-MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -187,20 +186,6 @@ def test_the_runtime_socket_is_removed(patient: Patient) -> None:
     healed(patient, "the runtime socket's file removed")
 
 
-@contextlib.contextmanager
-def file_system(place: Path, size: int) -> Iterator[Path]:
-    """A small one at a directory, or a skip where none may be mounted."""
-    mount = shutil.which("mount") or "mount"
-    command = [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {done.stderr}")
-    try:
-        yield place
-    finally:
-        subprocess.run([shutil.which("umount") or "umount", "-l", str(place)], check=True)
-
-
 @pytest.fixture
 def small(make_stack: MakeStack) -> Iterator[tuple[Patient, Path]]:
     """A patient whose state is on a file system of 24 MiB."""
@@ -215,10 +200,7 @@ def test_the_disk_is_full(small: tuple[Patient, Path]) -> None:
     patient, place = small
     with patient:
         patient.until_written()
-        filler = place / "filler"
-        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(b"\0" * 4096)
+        filler = fill(place)
         refused(patient, "full", "can't be read or stored")
         assert patient.broken(patient.untouched) == []
         filler.unlink()

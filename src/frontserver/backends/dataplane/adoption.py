@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from io import StringIO
 from typing import NamedTuple
 
+from frontserver.backends.dataplane.keywords import SECTIONS
 from frontserver.errors import ConfigRejectedError
 
 _OURS = re.compile(r"\b(?:txn|sess)\.fs_")
@@ -53,14 +54,14 @@ class _Section(NamedTuple):
         return next((w[1] for w in reversed(list(values)) if len(w) > 1 and w[0] == keyword), None)
 
 
-def adopt(theirs: str, adopted: Mapping[str, tuple[str, str]], kinds: frozenset[str]) -> str:
+def adopt(theirs: str, adopted: Mapping[str, tuple[str, str]]) -> str:
     """The operator's sections, where these frontends have our lines and no other has any.
 
-    `adopted` maps names to modes (`http`, `tcp`) and lines; `kinds` are the words that begin a
-    section. Every section of `theirs` must say which `defaults` it has. Raises
-    `ConfigRejectedError` for a frontend that isn't there or has another mode.
+    `adopted` maps names to modes (`http`, `tcp`) and lines. Every section of `theirs` must say
+    which `defaults` it has. Raises `ConfigRejectedError` for a frontend that isn't there or has
+    another mode.
     """
-    sections = list(_sections(theirs, kinds))
+    sections = list(_sections(theirs))
     leading = {section.name: section for section in sections if section.kind in _LEADING}
     parents = {section.name: section for section in sections if section.kind == "defaults"}
     for section in leading.values():
@@ -73,22 +74,21 @@ def adopt(theirs: str, adopted: Mapping[str, tuple[str, str]], kinds: frozenset[
             )
         found = _mode(leading[name], parents)
         if found != mode:
+            other = _SETTINGS.get(found)
+            advice = f"; give it `mode {mode}`, or name it in {other}" if other else ""
             raise ConfigRejectedError(
-                f"{_SETTINGS[mode]}: the frontend {name} is in mode {found}, not {mode}; "
-                f"give it `mode {mode}`, or name it in {_SETTINGS[found]}"
-                if found in _SETTINGS
-                else f"{_SETTINGS[mode]}: the frontend {name} is in mode {found}, not {mode}"
+                f"{_SETTINGS[mode]}: the frontend {name} is in mode {found}, not {mode}{advice}"
             )
         _append(leading[name], mode, lines)
     return "".join(line for section in sections for line in section.lines)
 
 
-def _sections(text: str, kinds: frozenset[str]) -> Iterator[_Section]:
+def _sections(text: str) -> Iterator[_Section]:
     current = _Section((), [])
     # HAProxy's lines end at "\n" alone.
     for line in StringIO(text, newline="\n"):
         words = tuple(line.partition("#")[0].split())
-        if words and words[0] in kinds:
+        if words and words[0] in SECTIONS:
             yield current
             current = _Section(words, [])
         current.lines.append(line)

@@ -13,15 +13,11 @@ from io import StringIO
 
 from frontserver.backends.dataplane.adoption import adopt
 from frontserver.backends.dataplane.document import Text
+from frontserver.backends.dataplane.keywords import SECTIONS
 from frontserver.backends.dataplane.parents import with_parents
 from frontserver.errors import ConfigRejectedError
 
-# Keywords that begin a section of a configuration (HAProxy configuration manual, 2.1 and 4).
-_KEYWORDS = (
-    "acme|backend|cache|crt-store|defaults|fcgi-app|frontend|global|http-errors|listen"
-    "|log-forward|log-profile|mailers|peers|program|resolvers|ring|traces|userlist"
-)
-_SECTION = re.compile(rf"(?P<kind>{_KEYWORDS})(?:[ \t]+(?P<name>\S+))?")
+_SECTION = re.compile(rf"(?P<kind>{'|'.join(sorted(SECTIONS))})(?:[ \t]+(?P<name>\S+))?")
 _OURS = re.compile(r"fs_[a-z0-9_-]+|p[0-9a-f]{12}(?:\.[0-9]+)?")
 _KINDS = frozenset({"defaults", "frontend", "backend"})
 
@@ -38,7 +34,7 @@ def one_file(theirs: str, ours: Text) -> str:
     can't be.
     """
     kept = with_parents(merged(theirs, ours.sections).removesuffix(ours.sections))
-    return adopt(kept, ours.adopted, frozenset(_KEYWORDS.split("|"))) + ours.sections
+    return adopt(kept, ours.adopted) + ours.sections
 
 
 def merged(theirs: str, ours: str) -> str:
