@@ -28,9 +28,6 @@ _PROMPT = b"\n> "
 _QUESTION = Encoded("show info", b"show info\n")
 # Longer than `stats timeout` (10 s); short, because a conversation keeps an old worker alive.
 _GREETING = b"prompt\nset timeout cli 60s\n" + _QUESTION.data
-# After so many seconds of silence, ask whether the worker is still the current one, before sending:
-# less than a reload takes, so that no change is made on a worker that leaves.
-_FRESH = 0.02
 # Sent at once, so that HAProxy never waits for us to read while we wait for it to read.
 _WINDOW = 12_000
 _CHUNK = 1 << 16
@@ -128,15 +125,9 @@ class RuntimeClient:
         return answer
 
     async def _open(self) -> _Conversation:
-        if self._conversation is not None:
-            # Closed while idle, or the worker was replaced: nothing of ours is under way.
-            try:
-                keep = self._conversation.usable and await self._conversation.confirm()
-            except BaseException:
-                self._drop()
-                raise
-            if not keep:
-                self._drop()
+        # Closed while idle: nothing of ours is under way.
+        if self._conversation is not None and not self._conversation.usable:
+            self._drop()
         if self._conversation is None:
             self._conversation = await _Conversation.begin(self._path, self._timeout)
         return self._conversation
@@ -144,7 +135,8 @@ class RuntimeClient:
     async def _talk(self, conversation: _Conversation, encoded: list[Encoded]) -> list[str]:
         try:
             return await conversation.exchange(encoded)
-        except _NothingSentError:
+        except (_NothingSentError, _ReplacedError):
+            # What a worker that leaves was told, the new one has not heard of.
             self._drop()
         except _StaleError:
             self._drop()
@@ -180,7 +172,11 @@ class _NothingSentError(ProxyUnavailableError):
 
 
 class _StaleError(ProxyUnavailableError):
-    """The worker was replaced, or closed the connection; another may answer."""
+    """The worker closed the connection; another may answer."""
+
+
+class _ReplacedError(_StaleError):
+    """The worker did all that it was told, but another has taken its place."""
 
 
 class _Conversation:
@@ -192,9 +188,14 @@ class _Conversation:
         self._connection = connection
         self._timeout = timeout
         self._buffer = bytearray()
+        # How many there must be in the buffer before whoever waits is woken.
+        self._prompts = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended: OSError | _StaleError | None = None
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(connection, self._read)
         # The PID of the worker at the other end, once it has said so.
         self.worker = 0
-        self._fresh_until = 0.0
 
     @classmethod
     async def begin(cls, path: Path, timeout: float) -> _Conversation:  # noqa: ASYNC109
@@ -213,7 +214,7 @@ class _Conversation:
         try:
             self._connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return not self._buffer
+            return not self._buffer and self._ended is None
         except OSError:
             pass
         return False
@@ -234,16 +235,6 @@ class _Conversation:
         self._judge(answers.pop())
         return answers
 
-    async def confirm(self) -> bool:
-        """Whether this is still the current worker, asked if the last answer is a while ago."""
-        if asyncio.get_running_loop().time() < self._fresh_until:
-            return True
-        try:
-            await self.exchange([])
-        except ProxyUnavailableError:
-            return False
-        return True
-
     def _judge(self, answer: str) -> None:
         """Look at the closing question's answer: ours, from the same worker, and current?"""
         try:
@@ -254,13 +245,13 @@ class _Conversation:
         if self._buffer or self.worker not in (0, pid):
             raise ProxyUnavailableError("HAProxy's answers can't be told apart")
         if stopping:
-            raise _StaleError(f"HAProxy's worker {pid} has been replaced")
+            raise _ReplacedError(f"HAProxy's worker {pid} has been replaced")
         if version is not None:
             self.capabilities = Capabilities.from_version(version)
         self.worker = pid
-        self._fresh_until = asyncio.get_running_loop().time() + _FRESH
 
     def close(self) -> None:
+        self._loop.remove_reader(self._connection)
         self._connection.close()
 
     async def _piece(self, data: bytes, prompts: int) -> list[bytes]:
@@ -287,35 +278,37 @@ class _Conversation:
         except OSError as error:
             raise _NothingSentError(f"HAProxy's runtime socket is closed: {error}") from error
         if sent < len(data):
-            await asyncio.get_running_loop().sock_sendall(self._connection, data[sent:])
+            await self._loop.sock_sendall(self._connection, data[sent:])
 
     async def _until(self, prompts: int) -> None:
-        """Read until there are so many prompts; whoever waits is woken once, not by each answer."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        seen = self._buffer.count(_PROMPT)
-
-        def read() -> None:
-            nonlocal seen
-            # A prompt may come in two parts.
-            before = max(0, len(self._buffer) - len(_PROMPT) + 1)
-            try:
-                self._buffer += self._received()
-            except (OSError, _StaleError) as error:
-                if not done.done():
-                    done.set_exception(error)
-                return
-            seen += self._buffer.count(_PROMPT, before)
-            if seen >= prompts and not done.done():
-                done.set_result(None)
-
-        if seen >= prompts:
+        """Wait until there are so many prompts; woken once, not by each answer."""
+        self._prompts = prompts - self._buffer.count(_PROMPT)
+        if self._prompts <= 0:
             return
-        loop.add_reader(self._connection, read)
+        if self._ended is not None:
+            raise self._ended
+        self._waiter = self._loop.create_future()
         try:
-            await done
+            await self._waiter
         finally:
-            loop.remove_reader(self._connection)
+            self._waiter = None
+
+    def _read(self) -> None:
+        # A prompt may come in two parts.
+        before = max(0, len(self._buffer) - len(_PROMPT) + 1)
+        try:
+            self._buffer += self._received()
+        except (OSError, _StaleError) as error:
+            self._ended = error
+            self._loop.remove_reader(self._connection)
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
+            return
+        if self._waiter is None or self._waiter.done():
+            return
+        self._prompts -= self._buffer.count(_PROMPT, before)
+        if self._prompts <= 0:
+            self._waiter.set_result(None)
 
     def _received(self) -> bytes:
         try:
