@@ -24,9 +24,8 @@ REPORTS = ROOT / ".reports"
 COMPLETE = ("model", "planning", "pki")
 OVERALL = 90
 
-# What `containers` runs: agents, each kind of traffic, kills of every process.
-CONTAINED = (
-    "tests/containers",
+# What `e2e` runs: agents, each kind of traffic, kills of every process.
+QUICK = (
     "examples",
     "tests/e2e/test_agent_flow.py",
     "tests/e2e/test_https.py",
@@ -46,8 +45,8 @@ nox.options.sessions = [
     "unit",
     "conformance",
     "e2e",
+    "file",
     "dataplane",
-    "containers",
     "docs",
     "build",
 ]
@@ -123,11 +122,42 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def e2e(session: nox.Session) -> None:
-    """The product from outside, on real HAProxy and real MongoDB."""
+    """The product from outside, quickly: in containers where Docker runs, else natively.
+
+    Options such as `--haproxy 3.4 --backend dataplane --where native` say what it is made of.
+    """
+    install(session, demo=True)
+    quick: tuple[str, ...] = QUICK
+    if "HARNESS_WHERE" not in os.environ and not _names_an_option(session, "--where"):
+        if _docker_answers():
+            session.env["HARNESS_WHERE"] = "containers"
+            quick = ("tests/containers", *QUICK)
+        else:
+            session.log("no Docker daemon answers: natively")
+    pytest(session, "e2e", *session.posargs, *(() if _names_a_test(session) else quick))
+
+
+def _names_an_option(session: nox.Session, name: str) -> bool:
+    return any(argument.partition("=")[0] == name for argument in session.posargs)
+
+
+def _names_a_test(session: nox.Session) -> bool:
+    return any((ROOT / argument.partition("::")[0]).exists() for argument in session.posargs)
+
+
+def _docker_answers() -> bool:
+    if shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+
+
+@nox.session
+def file(session: nox.Session) -> None:
+    """All end-to-end tests, natively, on the file backend."""
     install(session, demo=True)
     # Those the `dataplane` session runs.
     others = ["tests/e2e", AGREEMENT, "-m", "not dataplane_backend"]
-    pytest(session, "e2e", *(session.posargs or others))
+    pytest(session, "file", *(session.posargs or others))
 
 
 @nox.session
@@ -139,22 +169,8 @@ def dataplane(session: nox.Session) -> None:
 
 
 @nox.session
-def containers(session: nox.Session) -> None:
-    """A part of `e2e` with every part of the product in a container of its own, and examples."""
-    if shutil.which("docker") is None or not _docker_answers():
-        session.skip("no Docker daemon answers: `e2e` runs the same tests natively")
-    install(session, demo=True)
-    session.env["HARNESS_WHERE"] = "containers"
-    pytest(session, "containers", *(session.posargs or CONTAINED))
-
-
-def _docker_answers() -> bool:
-    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
-
-
-@nox.session
 def matrix(session: nox.Session) -> None:
-    """`e2e` with every HAProxy, backend and kind of MongoDB, and a table; for hours."""
+    """All end-to-end tests, every HAProxy, backend and kind of MongoDB, and a table; for hours."""
     install(session, demo=True)
     session.run("python", "-m", "harness.matrix", "--reports", str(REPORTS), *session.posargs)
 

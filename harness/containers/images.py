@@ -31,8 +31,9 @@ from harness.mongo import find_mongod
 
 _ROOT = Path(__file__).parents[2]
 _PREFIX = "frontserver-harness"
-# Debian 12, with Python 3.11.
-_SUITE, _PYTHON = "bookworm", "3.11"
+_SUITE = "bookworm"
+# Of Debian 12, and of Debian 13, which newer official images are based on.
+_PYTHONS = ("3.11", "3.13")
 # libcurl4 for mongod, the rest for the front server.
 _PACKAGES = ("ca-certificates", "libcurl4", "python3", "python3-venv")
 _PRODUCT = ("src", "templates", "pyproject.toml", "constraints.txt", "README.md", "deploy")
@@ -65,7 +66,7 @@ class RegistryImages:
     """The official images, and the product's built on top of one."""
 
     def front(self, version: str) -> str:
-        return _product(f"haproxy:{version}-{_SUITE}", version)
+        return _product(f"haproxy:{version}", version)
 
     def proxy(self, version: str) -> str:
         return f"haproxytech/haproxy-debian:{version}"
@@ -101,8 +102,8 @@ class LocalImages:
 
 
 def chosen_images() -> Images:
-    """What HARNESS_IMAGES says: `registry`, the default, or `local`."""
-    chosen = os.environ.get("HARNESS_IMAGES", "registry")
+    """What HARNESS_IMAGES says: `registry`, or `local`; by default the first that can be had."""
+    chosen = os.environ.get("HARNESS_IMAGES") or _available()
     if chosen == "registry":
         return RegistryImages()
     if chosen == "local":
@@ -110,6 +111,18 @@ def chosen_images() -> Images:
         os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
         return LocalImages()
     raise HarnessError(f"HARNESS_IMAGES={chosen} is none of: registry, local")
+
+
+@functools.cache
+def _available() -> str:
+    """`local` where no registry answers and all can be built here, else `registry`."""
+    try:
+        daemon().images.get_registry_data(RegistryImages().mongod())
+    except DockerException as error:
+        if _builds_bases():
+            _say(f"no registry ({error}): all are built here")
+            return "local"
+    return "registry"
 
 
 def prepare(images: Images, haproxys: Sequence[str]) -> dict[str, str]:
@@ -166,7 +179,7 @@ def _source() -> bytes:
 
 @functools.cache
 def _wheels() -> Path:
-    """A directory with the product's wheel and all that it needs, for the Python of the images."""
+    """A directory with the product's wheel and all that it needs, for any image's Python."""
     place = Path(tempfile.mkdtemp(prefix="fs-wheels-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     pip = (sys.executable, "-m", "pip", "--quiet")
@@ -176,15 +189,20 @@ def _wheels() -> Path:
     machine = platform.machine()
     platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in (17, 24, 28, 34)]
     platforms.append(f"--platform=manylinux2014_{machine}")
-    _run(
-        *(*pip, "download", "--only-binary=:all:", f"--python-version={_PYTHON}", *platforms),
-        *("--constraint", str(_ROOT / "constraints.txt"), "--dest", str(place), str(wheel)),
-    )
+    for python in _PYTHONS:
+        _run(
+            *(*pip, "download", "--only-binary=:all:", f"--python-version={python}", *platforms),
+            *("--constraint", str(_ROOT / "constraints.txt"), "--dest", str(place), str(wheel)),
+        )
     return place
 
 
+def _builds_bases() -> bool:
+    return os.getuid() == 0 and shutil.which("debootstrap") is not None
+
+
 def _debootstrap(name: str) -> None:
-    if os.getuid() != 0 or shutil.which("debootstrap") is None:
+    if not _builds_bases():
         raise UnavailableError(f"{name} can't be built: it takes root, and debootstrap")
     with tempfile.TemporaryDirectory(prefix="fs-base-") as directory:
         packages = f"--include={','.join(_PACKAGES)}"

@@ -1,4 +1,4 @@
-"""What the rows of the fault tables share: `test_file_faults.py`, `test_dataplane_faults.py`.
+"""What the rows of the fault tables share: `test_*_faults.py`, `test_wires.py`, `test_clock.py`.
 
 Each row that healed is a line of `.reports/faults.md`: the fault, what visitors of other routes saw
 meanwhile, what the front server said, and the seconds until all was well after the fault's end.
@@ -61,18 +61,20 @@ def healed(patient: Patient, what: str, *, undisturbed: bool = True) -> None:
     if undisturbed:
         patient.visitors.wait_for(10)
         assert patient.visitors.complaints == []
-    _record(patient, what, seconds)
-
-
-def _record(patient: Patient, what: str, seconds: float) -> None:
     complaints = patient.visitors.complaints
     seen = f"{len(complaints)} failed" if complaints else "nothing"
-    said, patient.said = patient.said.replace("|", "/")[:160] or "-", ""
+    said, patient.said = patient.said, ""
+    record(patient.stack.backend, what, seen, said, seconds)
+
+
+def record(backend: str, what: str, seen: str, said: str, seconds: float) -> None:
+    """A line of the report."""
+    said = said.replace("|", "/")[:160] or "-"
     REPORT.parent.mkdir(exist_ok=True)
     with REPORT.open("a") as report:
         if not report.tell():
             report.write(_HEAD)
-        report.write(f"| {patient.stack.backend} | {what} | {seen} | {said} | {seconds:.2f} |\n")
+        report.write(f"| {backend} | {what} | {seen} | {said} | {seconds:.2f} |\n")
 
 
 @contextlib.contextmanager

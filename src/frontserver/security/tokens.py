@@ -80,12 +80,17 @@ class IssuedToken(msgspec.Struct, frozen=True):
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a valid token says. `issued_at` has microseconds, to be compared with a revocation."""
+    """What a valid token says. `era` tells which revocation was its agent's last one.
+
+    Not their times: a clock may be set back. `era` is `None` in tokens of versions that compared
+    times; `issued_at` has microseconds for that.
+    """
 
     agent_id: AgentId
     jti: str
     issued_at: datetime
     expires_at: datetime
+    era: float | None
 
 
 class _Payload(msgspec.Struct, frozen=True):
@@ -95,6 +100,7 @@ class _Payload(msgspec.Struct, frozen=True):
     aud: str
     iat: float
     exp: int
+    era: float | None = None
 
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,8 +141,11 @@ class TokenIssuer:
         self._clock = clock
         self._jws = jwt.PyJWS(algorithms=[ALGORITHM])
 
-    def issue(self, agent_id: AgentId) -> IssuedToken:
-        """A token for this agent, valid from now for the issuer's ttl, to the full second."""
+    def issue(self, agent_id: AgentId, era: float) -> IssuedToken:
+        """A token for this agent, valid from now for the issuer's ttl, to the full second.
+
+        `era` is the agent's, whose next revocation gives it another.
+        """
         now = self._clock()
         expires_at = (now + self._ttl).replace(microsecond=0)
         jti = secrets.token_urlsafe(16)
@@ -147,6 +156,7 @@ class TokenIssuer:
             aud=self._audience,
             iat=now.timestamp(),
             exp=int(expires_at.timestamp()),
+            era=era,
         )
         token = self._jws.encode(
             msgspec.json.encode(payload),
@@ -188,6 +198,7 @@ class TokenIssuer:
             jti=payload.jti,
             issued_at=datetime.fromtimestamp(payload.iat, UTC),
             expires_at=datetime.fromtimestamp(payload.exp, UTC),
+            era=payload.era,
         )
         if payload.iss != self._issuer or payload.aud != self._audience:
             raise ValueError("the token is of or for somebody else")

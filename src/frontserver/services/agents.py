@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -15,7 +16,7 @@ from frontserver.security import principals
 from frontserver.security.invitations import mint_key
 from frontserver.security.operators import OperatorCredential
 from frontserver.security.principals import OPERATOR, Principal
-from frontserver.security.tokens import IssuedToken, TokenIssuer
+from frontserver.security.tokens import Claims, IssuedToken, TokenIssuer
 from frontserver.services.certificates import CertificateService
 from frontserver.services.credentials import KeyCheck, wrong_credentials
 from frontserver.services.ports import Publisher
@@ -90,7 +91,7 @@ class AgentService:
         wanted = profile(request, peer)
         record, created = await self._bound(agent_id, request.agent_key, wanted, peer)
         certificates = await self._certificates.bundle(agent_id)
-        issued = self._tokens.issue(agent_id)
+        issued = self._tokens.issue(agent_id, record.tokens_valid_after)
         return Registration(
             agent=record,
             token=issued.token,
@@ -102,8 +103,8 @@ class AgentService:
     async def authenticate(self, request: AuthenticateRequest, *, peer: str) -> IssuedToken:
         """A token for a key. Raises `InputError` for what is no id, or `AuthenticationError`."""
         agent_id = AgentId(request.agent_id)
-        await self._prove(agent_id, request.agent_key, peer)
-        return self._tokens.issue(agent_id)
+        record = await self._prove(agent_id, request.agent_key, peer)
+        return self._tokens.issue(agent_id, record.tokens_valid_after)
 
     async def principal_from_token(self, token: str) -> Principal:
         """Whose token this is. Raises `AuthenticationError` for any that doesn't count (now)."""
@@ -111,7 +112,7 @@ class AgentService:
             return OPERATOR
         claims = self._tokens.read(token)
         valid_after = await self._validity.since(claims.agent_id)
-        if valid_after is None or claims.issued_at.timestamp() < valid_after:
+        if valid_after is None or not _counts(claims, valid_after):
             raise AuthenticationError(
                 "the token was revoked", hint="authenticate again with the agent's key"
             )
@@ -186,7 +187,7 @@ class AgentService:
                 msgspec.structs.replace(
                     record,
                     key_hash=key_hash,
-                    tokens_valid_after=now.timestamp(),
+                    tokens_valid_after=_later(record.tokens_valid_after, now),
                     updated_at=now,
                 )
             )
@@ -215,12 +216,14 @@ class AgentService:
         await self._database.write(work)
         return key
 
-    async def _prove(self, agent_id: AgentId, key: str, peer: str) -> None:
-        """Raise `AuthenticationError` unless the key is the agent's."""
+    async def _prove(self, agent_id: AgentId, key: str, peer: str) -> AgentRecord:
+        """The agent whose key it is. Raises `AuthenticationError`."""
         record = await self._database.read(lambda session: AgentRepository(session).find(agent_id))
         stored = record.key_hash if record else None
-        if not await self._keys.matches(agent_id, key, stored, peer):
+        matches = await self._keys.matches(agent_id, key, stored, peer)
+        if record is None or not matches:
             raise wrong_credentials()
+        return record
 
     async def _bound(
         self, agent_id: AgentId, key: str, wanted: Profile, peer: str
@@ -304,6 +307,18 @@ class _Seen(msgspec.Struct, frozen=True):
     def key_hash(self) -> str | None:
         """The hash that a key must match: the agent's, or else its invitation's."""
         return self.agent.key_hash if self.agent else self.invitation
+
+
+def _counts(claims: Claims, valid_after: float) -> bool:
+    """Whether no revocation has come since a token was issued."""
+    if claims.era is None:
+        return claims.issued_at.timestamp() >= valid_after
+    return claims.era == valid_after
+
+
+def _later(before: float, now: datetime) -> float:
+    """When tokens of up to now are revoked: another time than before, whatever the clock did."""
+    return max(now.timestamp(), math.nextafter(before, math.inf))
 
 
 def _known(agent_id: AgentId, session: Session) -> AgentRecord:

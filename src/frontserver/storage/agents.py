@@ -14,7 +14,7 @@ from frontserver.storage.tables import AgentRow, InvitationRow
 
 
 class AgentRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered agent. `tokens_valid_after` is Unix seconds: older tokens are revoked."""
+    """A registered agent. `tokens_valid_after` is Unix seconds: tokens of before are revoked."""
 
     agent_id: AgentId
     name: str

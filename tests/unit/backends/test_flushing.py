@@ -1,4 +1,4 @@
-"""When disk follows: what takes long is done less often, and a failure is told once."""
+"""When disk follows: once changes pause, after a while at most, and a failure is told once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from frontserver.model.measurements import Unmeasured
 
 
 class Disk:
-    """Takes `seconds` for a flush, or fails as often as `failures` says."""
+    """Fails as often as `failures` says."""
 
-    def __init__(self, *, seconds: float = 0.0, failures: int = 0) -> None:
+    def __init__(self, *, failures: int = 0) -> None:
         self.waiting = 0
         self.flushes: list[int] = []
         self.tries = 0
-        self.began: list[float] = []
-        self._seconds = seconds
         self._failures = failures
 
     @property
@@ -29,18 +27,17 @@ class Disk:
 
     async def flush(self) -> int:
         self.tries += 1
-        self.began.append(asyncio.get_running_loop().time())
         if self.tries <= self._failures:
             raise StorageError("no room")
         taken, self.waiting = self.waiting, 0
-        await asyncio.sleep(self._seconds)
+        await asyncio.sleep(0)
         self.flushes.append(taken)
         return taken
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_DELAY", 0.01)
+    monkeypatch.setattr(module, "_POLL", 0.001)
     monkeypatch.setattr(module, "_RETRY", 0.01)
 
 
@@ -55,18 +52,45 @@ def change(disk: Disk, flushing: Flushing) -> None:
     flushing.soon()
 
 
-async def test_after_one_that_took_long_more_comes_together() -> None:
-    disk = Disk(seconds=0.3)
-    flushing = Flushing(disk, Unmeasured())
-    change(disk, flushing)
+async def test_changes_without_a_pause_between_them_are_one_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_QUIET", 0.3)
+    disk = Disk()
+    flushing = Flushing(disk, Unmeasured(), longest=60)
+    for _ in range(20):
+        change(disk, flushing)
+        await asyncio.sleep(0.005)
+    assert disk.flushes == []
     await until_written(disk, flushing)
+    assert disk.flushes == [20]
 
-    changed = asyncio.get_running_loop().time()
+
+async def test_what_is_coming_belongs_to_the_same_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes until it is there."""
+    monkeypatch.setattr(module, "_QUIET", 0.01)
+    disk = Disk()
+    flushing = Flushing(disk, Unmeasured(), longest=60)
     change(disk, flushing)
+    with flushing.coming():
+        await asyncio.sleep(0.1)
+        change(disk, flushing)
     await until_written(disk, flushing)
+    assert disk.flushes == [2]
 
-    assert disk.flushes == [1, 1]
-    assert disk.began[1] - changed >= 0.3
+
+async def test_changes_that_never_pause_are_written_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_QUIET", 60)
+    disk = Disk()
+    flushing = Flushing(disk, Unmeasured(), longest=0.05)
+    async with asyncio.timeout(10):
+        while len(disk.flushes) < 3:
+            change(disk, flushing)
+            await asyncio.sleep(0.001)
+    await until_written(disk, flushing)
+    assert disk.flushes[0] > 1
 
 
 async def test_a_failure_is_told_once_and_forgotten_when_it_works(

@@ -21,6 +21,7 @@ from tests.unit.security.samples import Calendar
 TTL = timedelta(hours=1)
 KEY = SigningKey("k1", b"s" * 32, datetime(2030, 1, 1, tzinfo=UTC))
 A1 = AgentId("a1")
+ERA = 1893456000.25
 
 
 @pytest.fixture
@@ -74,16 +75,17 @@ def refusal(tokens: TokenIssuer, token: str) -> AuthenticationError:
 
 def test_what_is_issued_reads_back(clock: Calendar) -> None:
     tokens = issuer(clock)
-    issued = tokens.issue(A1)
+    issued = tokens.issue(A1, ERA)
     claims = tokens.read(issued.token)
     assert claims.agent_id == A1
     assert claims.jti == issued.jti
     assert claims.issued_at == clock()
     assert claims.expires_at == issued.expires_at
+    assert claims.era == ERA
 
 
 def test_a_token_lives_for_the_ttl_to_the_full_second(clock: Calendar) -> None:
-    issued = issuer(clock).issue(A1)
+    issued = issuer(clock).issue(A1, ERA)
     assert issued.expires_at == datetime(2030, 1, 2, 4, 4, 5, tzinfo=UTC)
 
 
@@ -92,16 +94,16 @@ def test_the_time_of_issue_keeps_its_microseconds(moment: datetime) -> None:
     clock = Calendar()
     clock.now = moment.replace(tzinfo=UTC)
     tokens = issuer(clock)
-    assert tokens.read(tokens.issue(A1).token).issued_at == clock.now
+    assert tokens.read(tokens.issue(A1, ERA).token).issued_at == clock.now
 
 
 def test_every_token_has_an_id_of_its_own(clock: Calendar) -> None:
     tokens = issuer(clock)
-    assert tokens.issue(A1).jti != tokens.issue(A1).jti
+    assert tokens.issue(A1, ERA).jti != tokens.issue(A1, ERA).jti
 
 
 def test_the_header_says_hs256_and_which_key(clock: Calendar) -> None:
-    header = jwt.get_unverified_header(issuer(clock).issue(A1).token)
+    header = jwt.get_unverified_header(issuer(clock).issue(A1, ERA).token)
     assert header == {"alg": "HS256", "kid": "k1", "typ": "JWT"}
 
 
@@ -109,7 +111,7 @@ def test_any_jwt_library_reads_our_tokens() -> None:
     clock = Calendar()
     clock.now = datetime.now(UTC)
     claims = jwt.decode(
-        issuer(clock).issue(A1).token,
+        issuer(clock).issue(A1, ERA).token,
         KEY.secret,
         algorithms=["HS256"],
         audience="agents",
@@ -121,7 +123,7 @@ def test_any_jwt_library_reads_our_tokens() -> None:
 
 def test_a_token_is_refused_from_the_second_it_expires(clock: Calendar) -> None:
     tokens = issuer(clock)
-    issued = tokens.issue(A1)
+    issued = tokens.issue(A1, ERA)
     clock.now = issued.expires_at - timedelta(microseconds=1)
     assert tokens.read(issued.token)
     clock.now = issued.expires_at
@@ -177,14 +179,14 @@ def test_a_token_from_the_future_is_refused_beyond_clock_skew(clock: Calendar) -
 
 
 def test_an_issuer_reads_its_own_tokens_only(clock: Calendar) -> None:
-    token = issuer(clock).issue(A1).token
+    token = issuer(clock).issue(A1, ERA).token
     refusal(issuer(clock, name="other"), token)
     refusal(issuer(clock, audience="other"), token)
 
 
 def test_any_changed_character_is_noticed(clock: Calendar) -> None:
     tokens = issuer(clock)
-    token = tokens.issue(A1).token
+    token = tokens.issue(A1, ERA).token
     for position in range(len(token) - 1):  # The last one holds two unused bits.
         changed = "A" if token[position] != "A" else "B"
         refusal(tokens, token[:position] + changed + token[position + 1 :])
@@ -210,11 +212,11 @@ def test_no_text_makes_reading_fail_otherwise(token: str) -> None:
 
 
 def test_all_keys_verify_and_the_newest_signs(clock: Calendar) -> None:
-    old = issuer(clock).issue(A1).token
+    old = issuer(clock).issue(A1, ERA).token
     keys = rotate([KEY], clock(), ttl=TTL)
     tokens = issuer(clock, *keys)
     assert tokens.read(old).agent_id == A1
-    fresh = tokens.issue(A1).token
+    fresh = tokens.issue(A1, ERA).token
     assert jwt.get_unverified_header(fresh)["kid"] == keys[0].kid
     refusal(issuer(clock), fresh)
 
@@ -244,6 +246,6 @@ def test_weak_or_missing_keys_are_refused(clock: Calendar) -> None:
 
 
 def test_secrets_are_not_shown(clock: Calendar) -> None:
-    issued = issuer(clock).issue(A1)
+    issued = issuer(clock).issue(A1, ERA)
     assert repr(KEY) == "SigningKey(kid='k1')"
     assert repr(issued) == f"IssuedToken(jti={issued.jti!r})"

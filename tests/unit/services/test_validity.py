@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -142,9 +142,43 @@ async def test_another_process_is_noticed_within_a_second(counting: CountingData
     assert await validity.since(AGENT) == 2.5
 
 
+async def token_of(house: House) -> str:
+    """A new token of the agent."""
+    era = await house.database.read(
+        lambda session: AgentRepository(session).tokens_valid_after(AGENT)
+    )
+    assert era is not None
+    return house.tokens.issue(AGENT, era).token
+
+
+@pytest.mark.parametrize("seconds", [0, -1, -3600])
+async def test_a_clock_that_is_set_back_revokes_nothing(house: House, seconds: int) -> None:
+    """Nor does it keep a revocation from counting."""
+    await house.join()
+    house.clock.pass_by(seconds=seconds)
+    token = await token_of(house)
+    assert await house.agents.principal_from_token(token) == SELF
+    await house.agents.rotate_key(AGENT, "another key, long enough", SELF, peer=PEER)
+    with pytest.raises(AuthenticationError):
+        await house.agents.principal_from_token(token)
+    assert await house.agents.principal_from_token(await token_of(house)) == SELF
+
+
+async def test_an_old_token_that_tells_no_era_counts_by_its_time(house: House) -> None:
+    await house.join()
+    issue = house.tokens.issue
+    unknown: Any = None
+    old = issue(AGENT, unknown).token
+    assert await house.agents.principal_from_token(old) == SELF
+    house.clock.pass_by(seconds=1)
+    await house.agents.rotate_key(AGENT, "another key, long enough", SELF, peer=PEER)
+    with pytest.raises(AuthenticationError):
+        await house.agents.principal_from_token(old)
+
+
 async def test_a_token_is_refused_as_soon_as_its_revocation_is_answered(house: House) -> None:
     await house.join()
-    token = house.tokens.issue(AGENT).token
+    token = await token_of(house)
     assert await house.agents.principal_from_token(token) == SELF
     house.clock.pass_by(seconds=1)
     await house.agents.rotate_key(AGENT, "another key, long enough", SELF, peer=PEER)
@@ -154,10 +188,10 @@ async def test_a_token_is_refused_as_soon_as_its_revocation_is_answered(house: H
 
 async def test_no_token_slips_through_while_keys_are_rotated(house: House) -> None:
     await house.join()
-    await house.agents.principal_from_token(house.tokens.issue(AGENT).token)
+    await house.agents.principal_from_token(await token_of(house))
 
     async def rotate_and_check(number: int) -> None:
-        token = house.tokens.issue(AGENT).token
+        token = await token_of(house)
         house.clock.pass_by(seconds=1)
         key = f"another key, long enough {number}"
         await house.agents.rotate_key(AGENT, key, SELF, peer=PEER)
@@ -166,7 +200,7 @@ async def test_no_token_slips_through_while_keys_are_rotated(house: House) -> No
 
     async def ask_all_the_time() -> None:
         while True:
-            token = house.tokens.issue(AGENT).token
+            token = await token_of(house)
             with contextlib.suppress(AuthenticationError):
                 await house.agents.principal_from_token(token)
             await asyncio.sleep(0)

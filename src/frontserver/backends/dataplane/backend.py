@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds between two looks at HAProxy's process.
 _WATCH_SECONDS = 1.0
+# How long at most changes are gathered for one write: it takes that long and longer.
+_GATHERING = 1.0
 
 _LIMITS = RuntimeLimits(
     cookies=False, checks=False, unsayable=(";", "<<"), unsayable_keys=tuple('\\<>*;$#&{}"')
@@ -68,7 +70,9 @@ class DataPlaneBackend:
         self._writer = Writer(client, Document(renderer), self._files, self._book, compose=compose)
         self._idleness = Idleness(client, self._performer, self._book, self._writer.held)
         self._listeners: list[Callable[[], None]] = []
-        self._flushing = Flushing(self._writer, measurements or Unmeasured(), self._make_untidy)
+        self._flushing = Flushing(
+            self._writer, measurements or Unmeasured(), self._make_untidy, longest=_GATHERING
+        )
         self._watching: asyncio.Task[None] | None = None
         self._switching = False
         self._shared = compose is not None
@@ -191,7 +195,8 @@ class DataPlaneBackend:
             raise ProxyUnavailableError(
                 "HAProxy was given anew what it runs; it is looked at again"
             )
-        failed = await self._performer.take(steps)
+        with self._flushing.coming():
+            failed = await self._performer.take(steps)
         self._idleness.forget(step.slot for step in steps if step.slot is not None)
         return failed
 

@@ -1,0 +1,169 @@
+"""Whatever breaks about MongoDB or before it: no connection is cut that the fault isn't about.
+
+Two agents, each with a mongod and a reader that keeps its connection through HAProxy. One row a
+test, as in `test_file_faults.py`: what the other reader saw, and how long until this one reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness.mongo import Mongod
+from harness.polling import until
+from harness.readers import Reader
+from harness.stack import Stack, StackAgent
+from harness.wires import Dead, Late, Lingering, Lossy, Torn, Trouble, Wire
+from tests.e2e.clients import owned_mongod
+from tests.e2e.faults import SOON, record
+
+
+class Side(msgspec.Struct):
+    """One agent and its mongod, which HAProxy reaches over a wire."""
+
+    stack: Stack
+    agent: StackAgent
+    mongod: Mongod
+    wire: Wire
+
+    def reader(self) -> Reader:
+        return Reader(
+            self.agent.domain,
+            self.stack.front.mongo_port,
+            ("fleet", "owner"),
+            "agent",
+            self.agent.agent_id,
+            tls=True,
+            tlsCAFile=str(self.agent.ca_file),
+        )
+
+
+@pytest.fixture(scope="module")
+def sides(mongod_binary: Path) -> Iterator[tuple[Side, Side]]:
+    """Two agents, whose routes are published."""
+    del mongod_binary  # Without one, these are skipped.
+    with contextlib.ExitStack() as opened:
+        stack = opened.enter_context(Stack(mongodb="single"))
+        made = []
+        for name in ("left", "right"):
+            agent = stack.registered(name)
+            mongod = owned_mongod(stack, agent)
+            wire = opened.enter_context(Wire(mongod.port))
+            assert agent.api.mongodb(wire.port).json()["status"] == "active"
+            made.append(Side(stack, agent, mongod, wire))
+        yield made[0], made[1]
+
+
+@pytest.fixture
+def readers(sides: tuple[Side, Side]) -> Iterator[tuple[Reader, Reader]]:
+    """A reader of each."""
+    left, right = sides
+    with left.reader() as of_left, right.reader() as of_right:
+        yield of_left, of_right
+
+
+def healed(sides: tuple[Side, Side], what: str, hit: Reader, *spared: Reader) -> None:
+    """The one reads again soon, and the others were never cut."""
+    seconds = hit.wait_for(5, SOON)
+    print(f"\nhealed after {seconds:5.2f} s: {what}")  # noqa: T201 - the row's figure
+    for reader in spared:
+        reader.wait_for(5)
+        assert not reader.is_cut, reader.complaints
+    seen = "nothing" if spared else f"{len(hit.complaints)} failed"
+    said = hit.complaints[-1].what if hit.complaints else ""
+    record(sides[0].stack.backend, f"MongoDB: {what}", seen, said, seconds)
+
+
+def until_it_notices(reader: Reader) -> None:
+    """A reader that is hit is cut off."""
+    until("the reader is cut off", lambda: reader.is_cut)
+
+
+def test_a_mongod_is_killed(sides: tuple[Side, Side], readers: tuple[Reader, Reader]) -> None:
+    left = sides[0]
+    os.kill(left.mongod.pid, signal.SIGKILL)
+    until_it_notices(readers[0])
+    left.mongod.stop()
+    left.mongod.start()
+    healed(sides, "a mongod killed", *readers)
+
+
+def test_a_mongod_stands_still(sides: tuple[Side, Side], readers: tuple[Reader, Reader]) -> None:
+    pid = sides[0].mongod.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        until_it_notices(readers[0])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    healed(sides, "a mongod stopped (SIGSTOP)", *readers)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Late(0.2), Lossy(0.3), Dead(), Torn(), Lingering(2)],
+    ids=lambda fault: type(fault).__name__.lower(),
+)
+def test_between_haproxy_and_a_mongod(
+    sides: tuple[Side, Side], readers: tuple[Reader, Reader], fault: Trouble
+) -> None:
+    wire = sides[0].wire
+    wire.have(fault)
+    if isinstance(fault, Dead | Torn):
+        until_it_notices(readers[0])
+    else:
+        readers[0].wait_for(3)
+        assert not readers[0].is_cut
+    wire.mend()
+    healed(sides, f"the wire to a mongod {fault}", *readers)
+
+
+def test_the_front_server_is_killed(
+    sides: tuple[Side, Side], readers: tuple[Reader, Reader]
+) -> None:
+    """Nobody's connection is cut."""
+    front = sides[0].stack.front
+    front.kill()
+    for reader in readers:
+        reader.wait_for(10)
+    front.start()
+    assert not readers[0].is_cut
+    healed(sides, "the front server killed", *readers)
+
+
+def test_haproxy_is_reloaded(sides: tuple[Side, Side], readers: tuple[Reader, Reader]) -> None:
+    """Old workers keep their connections; new ones go to the new worker."""
+    front = sides[0].stack.front
+    for _ in range(5):
+        front.reload_haproxy()
+    with sides[0].reader() as newcomer:
+        newcomer.wait_for(5)
+        assert newcomer.complaints == []
+    assert not readers[0].is_cut
+    healed(sides, "five reloads of HAProxy", *readers)
+
+
+def test_another_route_is_withdrawn(
+    sides: tuple[Side, Side], readers: tuple[Reader, Reader]
+) -> None:
+    """Its own readers are cut, and read again once it is back."""
+    left = sides[0]
+    assert left.agent.api.remove(kind="mongodb").status_code == 200
+    until_it_notices(readers[0])
+    assert left.agent.api.mongodb(left.wire.port).json()["status"] == "active"
+    healed(sides, "a route withdrawn, and back", *readers)
+
+
+def test_haproxy_is_killed(sides: tuple[Side, Side], readers: tuple[Reader, Reader]) -> None:
+    """That cuts everybody, until it is back."""
+    front = sides[0].stack.front
+    front.kill_haproxy()
+    front.revive_haproxy()
+    until_it_notices(readers[0])
+    healed(sides, "HAProxy killed", readers[0])
+    readers[1].wait_for(5)
