@@ -17,7 +17,12 @@ from frontserver.cli.differences import differences
 from frontserver.cli.options import config_option, load_settings
 from frontserver.composition.haproxy import check_files, controller_lock, write_files
 from frontserver.composition.templates import make_templates, rehearsal
-from frontserver.errors import FrontServerError, ProxyUnavailableError, SettingsError
+from frontserver.errors import (
+    FrontServerError,
+    ProxyUnavailableError,
+    SettingsError,
+    StorageError,
+)
 from frontserver.rendering.render import Renderer
 from frontserver.settings import Settings
 
@@ -108,6 +113,12 @@ def _checked(settings: Settings) -> int:
 
 
 def _print_differences(settings: Settings) -> int:
+    if settings.backend == "dataplane":
+        raise StorageError(
+            "the Data Plane API words and orders anew what it is given, so that its file can't be "
+            "compared with what is rendered",
+            hint="`frontserver config render` prints what it is given; `config check` tries it",
+        )
     renderer = Renderer(make_templates(settings))
     present, wanted = asyncio.run(compared_configuration(settings, renderer))
     status = 0

@@ -164,6 +164,20 @@ def test_a_comparison_with_nothing_is_trouble(environment: dict[str, str]) -> No
     assert "no configuration on disk yet" in result.stderr
 
 
+def test_a_file_that_the_dataplane_api_words_anew_is_not_compared(
+    environment: dict[str, str],
+) -> None:
+    environment |= {
+        "FRONTSERVER_BACKEND": "dataplane",
+        "FRONTSERVER_DATAPLANE_USER": "fs",
+        "FRONTSERVER_DATAPLANE_PASSWORD": "a-password",
+    }
+    result = command(environment, "config", "render", "--diff")
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "can't be compared" in result.stderr
+
+
 def test_changed_templates_need_a_front_server_to_take_them_up(
     environment: dict[str, str], templates: Path
 ) -> None:
