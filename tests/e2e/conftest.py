@@ -22,7 +22,9 @@ __all__ = ["pytest_addoption", "pytest_runtest_makereport"]
 
 def pytest_configure(config: pytest.Config) -> None:
     plugin.pytest_configure(config)
-    config.addinivalue_line("markers", "long: takes minutes; left out where time is short")
+    config.addinivalue_line(
+        "markers", "long: takes minutes, or is alike on both backends; left out where time is short"
+    )
     config.addinivalue_line(
         "markers", "file_backend(reason): what only the file backend does; skipped with any other"
     )

@@ -20,6 +20,8 @@ from harness.polling import until
 from harness.stack import Stack
 from tests.e2e.faults import healed
 
+pytestmark = pytest.mark.long
+
 JUMPS = [timedelta(days=2), timedelta(days=-2), timedelta(hours=1), timedelta(hours=-1)]
 
 

@@ -23,6 +23,8 @@ from harness.wires import Dead, Late, Lingering, Lossy, Torn, Trouble, Wire
 from tests.e2e.clients import owned_mongod
 from tests.e2e.faults import SOON, record
 
+pytestmark = pytest.mark.long
+
 
 class Side(msgspec.Struct):
     """One agent and its mongod, which HAProxy reaches over a wire."""

@@ -50,6 +50,7 @@ def patient(ward: Patient) -> Iterator[Patient]:
 # --- HAProxy to an origin ---
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", EVERY, ids=named)
 def test_between_haproxy_and_an_origin(patient: Patient, fault: Fault) -> None:
     """Whoever visits that origin waits or gets an error; a route beside it is published at once."""
@@ -73,6 +74,7 @@ def test_between_haproxy_and_an_origin(patient: Patient, fault: Fault) -> None:
 # --- visitors to HAProxy ---
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [Dead(), Lingering(2)], ids=named)
 def test_visitors_that_vanish(patient: Patient, fault: Fault) -> None:
     """A hundred begin a long download, and are gone."""
@@ -114,6 +116,7 @@ def by_wire(patient: Patient) -> Iterator[Callable[[int], AgentApi]]:
     patient.agent.api = plain
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", EVERY, ids=named)
 def test_between_an_agent_and_the_api(
     patient: Patient, by_wire: Callable[[int], AgentApi], fault: Fault
