@@ -8,11 +8,8 @@ with Interference(port) as between:
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import socket
-import struct
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,11 +20,10 @@ import httpx
 import msgspec
 
 from harness.ports import free_port
+from harness.resets import reset
 
 # Headers of one hop (RFC 9110 section 7.6.1), and what is set anew.
 _OWN = frozenset({"connection", "content-length", "date", "server", "transfer-encoding"})
-# Close with a reset instead of an orderly end (socket(7)).
-_RESET = struct.pack("ii", 1, 0)
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -178,9 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reset(self) -> None:
         self.close_connection = True
-        with contextlib.suppress(OSError):
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self.connection.close()
+        reset(self.connection)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Nothing: what the API says is in its own log."""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import threading
 from types import TracebackType
 from typing import Literal, Self
 
 from harness.ports import free_port
+from harness.resets import reset
 
 Manner = Literal["reset", "silent", "half"]
 
-# Close with a reset instead of an orderly end (socket(7)).
-_RESET = struct.pack("ii", 1, 0)
 _HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"
 
 
@@ -70,4 +68,4 @@ class RudeOrigin:
                 if self._manner == "half":
                     connection.sendall(_HALF)
                 else:
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    reset(connection)

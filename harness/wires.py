@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
-import struct
 import threading
 from types import TracebackType
 from typing import Self
@@ -20,11 +19,10 @@ from typing import Self
 import msgspec
 
 from harness.ports import free_port
+from harness.resets import reset
 
 _CHUNK = 1 << 16
 _PATIENCE = 5.0
-# Close with a reset instead of an orderly end (socket(7)).
-_RESET = struct.pack("ii", 1, 0)
 
 
 class Late(msgspec.Struct, frozen=True):
@@ -150,7 +148,7 @@ class Wire:
             with self._lock:
                 trouble = self._trouble
             if isinstance(trouble, Torn):
-                _reset(near)
+                reset(near)
                 continue
             strand = _Strand(self, near)
             strand.dead = isinstance(trouble, Dead)
@@ -180,7 +178,7 @@ class _Strand:
         try:
             self._far = socket.create_connection(("127.0.0.1", self._wire.target), _PATIENCE)
         except OSError:
-            _reset(self._near)
+            reset(self._near)
             return
         self._far.settimeout(None)
         for end in (self._near, self._far):
@@ -196,7 +194,7 @@ class _Strand:
         """Reset both sides."""
         for end in (self._near, self._far):
             if end is not None:
-                _reset(end)
+                reset(end)
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         try:
@@ -210,13 +208,5 @@ class _Strand:
         except OSError:
             # One side is gone: so is the other, unless nothing arrives there any more.
             if not self.dead:
-                _reset(sink)
-                _reset(source)
-
-
-def _reset(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        # Wakes who reads from it in another thread; `close` alone doesn't.
-        connection.shutdown(socket.SHUT_RD)
-        connection.close()
+                reset(sink)
+                reset(source)
