@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from types import TracebackType
 from typing import Literal, Self
 
-from harness.ports import free_port
+from harness.listener import Listener
 from harness.resets import reset
 
 Manner = Literal["reset", "silent", "half"]
@@ -24,20 +23,20 @@ class RudeOrigin:
     """
 
     def __init__(self, manner: Manner) -> None:
-        self.port = free_port()
         self._manner = manner
         self._kept: list[socket.socket] = []
-        self._listener = socket.socket()
+        self._listener = Listener(self._accept)
+
+    @property
+    def port(self) -> int:
+        return self._listener.port
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", self.port))
-        self._listener.listen(64)
-        threading.Thread(target=self._serve, name=f"rude-{self._manner}", daemon=True).start()
+        self._listener.__enter__()
         return self
 
     def __exit__(
@@ -46,26 +45,18 @@ class RudeOrigin:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Wakes who waits for a connection.
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._listener.__exit__(kind, error, trace)
         for connection in self._kept:
             connection.close()
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            if self._manner == "silent":
-                self._kept.append(connection)
-                continue
-            with connection, contextlib.suppress(OSError):
-                connection.settimeout(5)
-                connection.recv(65_536)
-                if self._manner == "half":
-                    connection.sendall(_HALF)
-                else:
-                    reset(connection)
+    def _accept(self, connection: socket.socket) -> None:
+        if self._manner == "silent":
+            self._kept.append(connection)
+            return
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(5)
+            connection.recv(65_536)
+            if self._manner == "half":
+                connection.sendall(_HALF)
+            else:
+                reset(connection)

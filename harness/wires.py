@@ -9,7 +9,6 @@ with Wire(origin.port) as wire:
 
 from __future__ import annotations
 
-import contextlib
 import random
 import socket
 import threading
@@ -18,7 +17,7 @@ from typing import Self
 
 import msgspec
 
-from harness.ports import free_port
+from harness.listener import Listener
 from harness.resets import reset
 
 _CHUNK = 1 << 16
@@ -66,13 +65,16 @@ class Wire:
 
     def __init__(self, target: int) -> None:
         self.target = target
-        self.port = free_port()
         self._lock = threading.Lock()
         self._trouble: Trouble | None = None
         self._open: set[_Strand] = set()
         self._random = random.Random(1)  # noqa: S311 - the same each time
         self._ended = threading.Event()
-        self._listener = socket.socket()
+        self._listener = Listener(self._accept)
+
+    @property
+    def port(self) -> int:
+        return self._listener.port
 
     @property
     def url(self) -> str:
@@ -117,10 +119,7 @@ class Wire:
         self._ended.wait(seconds)
 
     def __enter__(self) -> Self:
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", self.port))
-        self._listener.listen(128)
-        threading.Thread(target=self._accept, name=f"wire-{self.port}", daemon=True).start()
+        self._listener.__enter__()
         return self
 
     def __exit__(
@@ -130,31 +129,23 @@ class Wire:
         trace: TracebackType | None,
     ) -> None:
         self._ended.set()
-        # Wakes who waits for a connection.
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._listener.__exit__(kind, error, trace)
         with self._lock:
             there = tuple(self._open)
         for strand in there:
             strand.tear()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            with self._lock:
-                trouble = self._trouble
-            if isinstance(trouble, Torn):
-                reset(near)
-                continue
-            strand = _Strand(self, near)
-            strand.dead = isinstance(trouble, Dead)
-            with self._lock:
-                self._open.add(strand)
-            threading.Thread(target=self._serve, args=(strand,), daemon=True).start()
+    def _accept(self, near: socket.socket) -> None:
+        with self._lock:
+            trouble = self._trouble
+        if isinstance(trouble, Torn):
+            reset(near)
+            return
+        strand = _Strand(self, near)
+        strand.dead = isinstance(trouble, Dead)
+        with self._lock:
+            self._open.add(strand)
+        threading.Thread(target=self._serve, args=(strand,), daemon=True).start()
 
     def _serve(self, strand: _Strand) -> None:
         try:
