@@ -7,7 +7,6 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.monitoring import ConnectionCreatedEvent, ConnectionPoolListener
@@ -15,13 +14,6 @@ from pymongo.monitoring import ConnectionCreatedEvent, ConnectionPoolListener
 from harness.polling import until
 
 _PAUSE = 0.02
-
-
-class Complaint(msgspec.Struct, frozen=True):
-    """What a read met instead of a document, `at` a time of `time.monotonic`."""
-
-    at: float
-    what: str
 
 
 class _Created(ConnectionPoolListener):  # type: ignore[misc]
@@ -59,7 +51,7 @@ class Reader:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._reads = 0
-        self._complaints: list[Complaint] = []
+        self._complaints: list[str] = []
         self._created = _Created()
         self._client: MongoClient[dict[str, Any]] = MongoClient(
             host,
@@ -83,7 +75,8 @@ class Reader:
             return self._reads
 
     @property
-    def complaints(self) -> list[Complaint]:
+    def complaints(self) -> list[str]:
+        """What reads met instead of a document."""
         with self._lock:
             return list(self._complaints)
 
@@ -105,7 +98,7 @@ class Reader:
             f"{more} more reads of {self._wanted}",
             lambda: self.reads >= goal,
             seconds=seconds,
-            detail=lambda: "; ".join(each.what for each in self.complaints[-3:]),
+            detail=lambda: "; ".join(self.complaints[-3:]),
         )
         return time.monotonic() - began
 
@@ -137,4 +130,4 @@ class Reader:
                 if complaint is None:
                     self._reads += 1
                 else:
-                    self._complaints.append(Complaint(time.monotonic(), complaint[:300]))
+                    self._complaints.append(complaint[:300])

@@ -12,8 +12,6 @@ from __future__ import annotations
 import random
 import socket
 import threading
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
@@ -57,34 +55,20 @@ class Lingering(msgspec.Struct, frozen=True):
 Trouble = Late | Lossy | Dead | Torn | Lingering
 
 
-class Wire:
+class Wire(Listener):
     """Listens on `port` of 127.0.0.1 and hands on to `target`, another port there, and back.
 
     Nothing is wrong with it until `have`. A context manager.
     """
 
     def __init__(self, target: int) -> None:
+        super().__init__()
         self.target = target
         self._lock = threading.Lock()
         self._trouble: Trouble | None = None
         self._open: set[_Strand] = set()
         self._random = random.Random(1)  # noqa: S311 - the same each time
         self._ended = threading.Event()
-        self._listener = Listener(self._accept)
-
-    @property
-    def port(self) -> int:
-        return self._listener.port
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def connections(self) -> int:
-        """How many are open."""
-        with self._lock:
-            return len(self._open)
 
     def have(self, trouble: Trouble) -> None:
         """Have this trouble from now on, on connections that are there too."""
@@ -118,36 +102,26 @@ class Wire:
         """Wait, no longer than the wire is there."""
         self._ended.wait(seconds)
 
-    def __enter__(self) -> Self:
-        self._listener.__enter__()
-        return self
+    def accept(self, connection: socket.socket) -> None:
+        with self._lock:
+            trouble = self._trouble
+        if isinstance(trouble, Torn):
+            reset(connection)
+            return
+        strand = _Strand(self, connection)
+        strand.dead = isinstance(trouble, Dead)
+        with self._lock:
+            self._open.add(strand)
+        threading.Thread(target=self._hand_on, args=(strand,), daemon=True).start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._ended.set()
-        self._listener.__exit__(kind, error, trace)
         with self._lock:
             there = tuple(self._open)
         for strand in there:
             strand.tear()
 
-    def _accept(self, near: socket.socket) -> None:
-        with self._lock:
-            trouble = self._trouble
-        if isinstance(trouble, Torn):
-            reset(near)
-            return
-        strand = _Strand(self, near)
-        strand.dead = isinstance(trouble, Dead)
-        with self._lock:
-            self._open.add(strand)
-        threading.Thread(target=self._serve, args=(strand,), daemon=True).start()
-
-    def _serve(self, strand: _Strand) -> None:
+    def _hand_on(self, strand: _Strand) -> None:
         try:
             strand.serve()
         finally:

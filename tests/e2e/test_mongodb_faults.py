@@ -78,7 +78,7 @@ def healed(sides: tuple[Side, Side], what: str, hit: Reader, *spared: Reader) ->
         reader.wait_for(5)
         assert not reader.is_cut, reader.complaints
     seen = "nothing" if spared else f"{len(hit.complaints)} failed"
-    said = hit.complaints[-1].what if hit.complaints else ""
+    said = hit.complaints[-1] if hit.complaints else ""
     record(sides[0].stack.backend, f"MongoDB: {what}", seen, said, seconds)
 
 
