@@ -119,8 +119,9 @@ class Flushing:
         self.caught_up()
 
     async def _pause(self) -> None:
-        """Until changes pause."""
+        """Until changes pause; never no time at all, whatever the last flush left undone."""
         latest = time.monotonic() + self._longest
+        await asyncio.sleep(min(_QUIET, self._longest))
         while (now := time.monotonic()) < latest:
             if self._coming:
                 await asyncio.sleep(_POLL)

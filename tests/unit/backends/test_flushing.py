@@ -109,3 +109,31 @@ async def test_a_failure_is_told_once_and_forgotten_when_it_works(
     assert flushing.problem is None
     assert recovered == [True]
     assert caplog.text.count("it is tried again until it works") == 1
+
+
+async def test_what_cannot_be_written_yet_holds_up_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A disk that stays behind without an error is asked again later, others having had a turn."""
+    monkeypatch.setattr(module, "_QUIET", 0.01)
+    turns, seen = 0, list[int]()
+
+    class Waiting(Disk):
+        async def flush(self) -> int:
+            seen.append(turns)
+            self.waiting = int(len(seen) < 3)
+            return 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0.001)
+
+    disk = Waiting()
+    flushing = Flushing(disk, Unmeasured(), longest=60)
+    counting = asyncio.create_task(others())
+    change(disk, flushing)
+    await until_written(disk, flushing)
+    counting.cancel()
+    assert len(set(seen)) == 3

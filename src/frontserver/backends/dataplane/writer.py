@@ -70,7 +70,9 @@ class Writer:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the files say less than HAProxy runs."""
+        """Whether the files say less than HAProxy runs, as far as that is known."""
+        if self.state is None or self.label is None:
+            return False
         return self._behind or self._takeovers.waiting or bool(self._book.weights)
 
     @property
