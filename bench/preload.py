@@ -45,6 +45,8 @@ class Preloader:
     def __init__(self, system: Loadable, method: str = "auto") -> None:
         self._system = system
         self._method = method
+        # A route of each profile that was published, whose rows are copied.
+        self._patterns: dict[int, Route] = {}
 
     def load(self, routes: Sequence[Route]) -> None:
         """Have these routes stored and served, beside those that are there."""
@@ -67,12 +69,17 @@ class Preloader:
             raise HarnessError(f"{load.refused} of {len(routes)} routes were refused")
 
     def _by_rows(self, routes: Sequence[Route]) -> None:
-        patterns = {route.profile: route for route in reversed(routes)}
-        self._by_api(list(patterns.values()))
-        published = {route.name for route in patterns.values()}
+        first = {route.profile: route for route in reversed(routes)}
+        # Agents that were copied have no tokens: nothing can be published for them.
+        missing = {each: route for each, route in first.items() if each not in self._patterns}
+        if missing:
+            self._by_api(list(missing.values()))
+        self._patterns |= missing
+        published = {route.name for route in missing.values()}
         self._system.halt()
         database = self._system.front.state_dir / "state.sqlite3"
-        copy_rows(database, patterns, [each for each in routes if each.name not in published])
+        others = [each for each in routes if each.name not in published]
+        copy_rows(database, self._patterns, others)
         self._system.resume()
 
 

@@ -51,9 +51,9 @@ def find_dataplane() -> Path | None:
 class DataPlane:
     """A HAProxy and the Data Plane that drives it, on free ports, with `files` in `directory`.
 
-    `program` is a `dataplaneapi`, `None` the double. `operator` and `single_file` are those of
-    `Files`. With `tls` the API wants a client certificate, and nothing else. `reload_delay` is in
-    seconds, after which a reload that nobody forced is done. `settings` are merged into
+    `program` is a `dataplaneapi`, `None` the double; `operator`, `single_file` and `pools` go to
+    `Files`. With `tls` the API wants a client certificate, and nothing else. `reload_delay` is
+    in seconds, after which a reload that nobody forced is done. `settings` are merged into
     `dataplaneapi.yml`, mapping by mapping. The directory must have a short path: HAProxy's sockets
     lie in it (unix(7) allows 107 bytes).
     """
@@ -66,6 +66,7 @@ class DataPlane:
         haproxy: Path | None = None,
         operator: str = OPERATOR_CONFIG,
         single_file: bool = False,
+        pools: bool = False,
         tls: bool = False,
         reload_delay: int = 1,
         settings: Mapping[str, Any] | None = None,
@@ -77,7 +78,7 @@ class DataPlane:
         self.user, self.password = USER, secrets.token_urlsafe(18)
         self.port = free_port()
         self.log = directory / "dataplane.log"
-        self.files = Files(directory, operator=operator, single_file=single_file)
+        self.files = Files(directory, operator=operator, single_file=single_file, pools=pools)
         self.sockets = Sockets(self.files.runtime_socket, self.files.master_socket)
         binary = haproxy or find_haproxy()
         self.haproxy = ExternalHaproxy(

@@ -35,10 +35,13 @@ class Files:
 
     `operator` is the text of the operator's configuration: `{runtime}` becomes the path of the
     worker's socket, `{port}` a free port, `operator_port`. HAProxy reads it from `op.cfg`, and
-    `cp.cfg`, the Data Plane's, after it; with `single_file` all is in `cp.cfg`.
+    `cp.cfg`, the Data Plane's, after it; with `single_file` all is in `cp.cfg`. With `pools` a
+    stored file comes last, `pools_config`, empty at first.
     """
 
-    def __init__(self, directory: Path, *, operator: str, single_file: bool) -> None:
+    def __init__(
+        self, directory: Path, *, operator: str, single_file: bool, pools: bool = False
+    ) -> None:
         self.directory = directory
         self.runtime_socket, self.master_socket = directory / "rt.sock", directory / "m.sock"
         self.maps, self.certificates = directory / "maps", directory / "ssl"
@@ -57,13 +60,22 @@ class Files:
             self.operator_config = self.config
         self.operator_config.write_text(text)
         self.config.touch()
+        self.pools_config = self.general / "fs-pools.cfg" if pools else None
+        if self.pools_config is not None:
+            self.pools_config.touch()
 
     @property
     def configs(self) -> tuple[Path, ...]:
         """What HAProxy reads, in its order."""
-        if self.operator_config == self.config:
-            return (self.config,)
-        return (self.operator_config, self.config)
+        return (*self._before, self.config, *self._after)
+
+    @property
+    def _before(self) -> tuple[Path, ...]:
+        return () if self.operator_config == self.config else (self.operator_config,)
+
+    @property
+    def _after(self) -> tuple[Path, ...]:
+        return () if self.pools_config is None else (self.pools_config,)
 
     @property
     def last_good(self) -> Path:
@@ -113,7 +125,8 @@ class Files:
                     "reload_strategy": "custom",
                     "reload_cmd": "false",
                     "restart_cmd": "false",
-                    "validate_files_before": [str(path) for path in self.configs[:-1]],
+                    "validate_files_before": [str(path) for path in self._before],
+                    "validate_files_after": [str(path) for path in self._after],
                 },
             },
             "log_targets": [{"log_to": "stdout", "log_level": "info", "log_types": ["app"]}],

@@ -100,7 +100,8 @@ class Stack:
     HARNESS_HAPROXY, HARNESS_WHERE and HARNESS_MONGODB say (see `choice`). `parts` may be given
     instead of version and place. `https` gives it a wildcard certificate by a throwaway CA;
     `environ` adds or replaces FRONTSERVER_ settings; with `start=False` the test starts `front`
-    itself. `dataplane` is handed on to `DataPlane`; its `directory` must have a short path. Within
+    itself. `dataplane` is handed on to `DataPlane`, with `pools` where files are apart; its
+    `directory` must have a short path. Within
     the block names below the application and the MongoDB domain resolve to loopback.
     """
 
@@ -128,6 +129,7 @@ class Stack:
         self.dataplane: DataPlane | None = None
         if self.backend == "dataplane":
             given = {"directory": self.directory / "dp", **(dataplane or {})}
+            given.setdefault("pools", not given.get("single_file"))
             self.dataplane = DataPlane(
                 **given,
                 program=self.parts.dataplaneapi(),

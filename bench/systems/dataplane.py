@@ -36,19 +36,19 @@ backend none from plain
 """
 
 
-def dataplane(place: Place, program: Path) -> DataPlane:
+def dataplane(place: Place, program: Path, *, pools: bool) -> DataPlane:
     """The real Data Plane API beside a HAProxy. Raises `UnavailableError`: no double is timed."""
     real = find_dataplane()
     if real is None:
         raise UnavailableError("DATAPLANEAPI_BIN names no Data Plane API")
-    return DataPlane(place.directory / "dp", program=real, haproxy=program)
+    return DataPlane(place.directory / "dp", program=real, haproxy=program, pools=pools)
 
 
 class OursByDataPlane(Ours):
     """The whole product, which drives HAProxy through its Data Plane API."""
 
     def __init__(self, place: Place, label: str, program: Path, *, preload: str = "auto") -> None:
-        self._dataplane = dataplane(place, program)
+        self._dataplane = dataplane(place, program, pools=True)
         super().__init__(place, label, program, preload=preload, dataplane=self._dataplane)
         self.name = f"ours-dataplane:{label}"
 
@@ -77,7 +77,7 @@ class OursByDataPlane(Ours):
         text = (self._dataplane.files.maps / "fs-hosts.map").read_text()
         lines = dict(line.split(" ", 1) for line in text.splitlines() if line)
         written = [lines.get(route.host) for route in routes]
-        config = self._dataplane.files.config.read_text()
+        config = "".join(path.read_text() for path in self._dataplane.files.configs)
         sections = set(re.findall(r"^backend (\S+).*\n +server ", config, re.MULTILINE))
         return all(backend in sections for backend in written)
 
@@ -108,7 +108,7 @@ class Transactions(Without):
         self.name = f"transaction:{label}"
         self.port = free_port()
         self._program = program
-        self._dataplane = dataplane(place, program)
+        self._dataplane = dataplane(place, program, pools=False)
         self._map = self._dataplane.files.maps / "hosts.map"
         self._client: httpx.Client | None = None
 

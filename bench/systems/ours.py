@@ -44,7 +44,7 @@ class Ours:
         self.name = f"ours:{label}"
         self.tokens: dict[str, str] = {}
         self._program = program
-        self._preload = preload
+        self._preloader = Preloader(self, preload)
         # RSA keys, the default, would make registering many agents slow.
         environ = {"FRONTSERVER_KEY_TYPE": "ec", **(environ or {})}
         self.front = front(
@@ -67,7 +67,7 @@ class Ours:
         if not self._started:
             self.front.start()
             self._started = True
-        Preloader(self, self._preload).load(routes[len(self._loaded) :])
+        self._preloader.load(routes[len(self._loaded) :])
         self._loaded = list(routes)
 
     def prepare(self, routes: Sequence[Route]) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import ssl
+import sys
 from pathlib import Path
 
 import uvicorn
 
-from harness.dataplane_double.app import application
-from harness.dataplane_double.parts import assemble
-from harness.dataplane_double.settings import read_settings
-
 
 def main() -> None:
     """Serve until a signal."""
+    # Litestar takes it in wherever it is installed, and SQLAlchemy with it: half of the start.
+    sys.modules["advanced_alchemy"] = None  # type: ignore[assignment]
+    from harness.dataplane_double.app import application  # noqa: PLC0415
+    from harness.dataplane_double.parts import assemble  # noqa: PLC0415
+    from harness.dataplane_double.settings import read_settings  # noqa: PLC0415
+
     arguments = argparse.ArgumentParser(description="a double of HAProxy's Data Plane API")
     arguments.add_argument("-f", type=Path, required=True, help="dataplaneapi.yml")
     settings = read_settings(arguments.parse_args().f)

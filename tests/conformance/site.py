@@ -103,6 +103,8 @@ class Site:
         for place in (self.files.maps, self.files.certificates, self.files.general):
             for file in place.iterdir():
                 file.unlink()
+        if self.files.pools_config is not None:
+            self.files.pools_config.touch()
         self.map_file.write_text("")
         default = self.files.certificates / "default.pem"
         default.write_text(self._default)

@@ -145,9 +145,18 @@ class Storage:
         """All other files."""
         return await self._list(_GENERAL)
 
+    async def general_content(self, name: str) -> bytes:
+        """What such a file holds. Raises `AbsentError`."""
+        answer = await self._connection.send("GET", self._at(_GENERAL, name, ""))
+        return accepted(answer, 200).body
+
     async def put_general(self, name: str, content: bytes) -> StoredFile:
         """Write a file that HAProxy reads at its next reload, such as CA certificates."""
         return await self._create(_GENERAL, name, content)
+
+    async def replace_general(self, name: str, content: bytes) -> None:
+        """The same for one that is there already, as a rule: what is sent is sent once."""
+        await self._replace(_GENERAL, name, content)
 
     async def delete_general(self, name: str) -> bool:
         """False if absent. Raises `BusyError` if the configuration names it."""

@@ -117,6 +117,8 @@ class DataPlaneBackend:
         await self._delete_dead()
         self._files.forget()
         await self._files.prepare()
+        if not self._shared:
+            await self._writer.pools.look()
         await self._files.put_certificates(empty.config)
         self._use_places()
         # Whatever was away has come back, perhaps with another file under the same version.
@@ -167,6 +169,7 @@ class DataPlaneBackend:
         # What is seen must be of one moment: a write puts servers in service.
         async with self._writer.held():
             running = await self._observer.observe()
+            self._writer.reads_pools = self._observer.reads_pools
             if self._observer.label is not None:
                 self._writer.label = self._observer.label
                 self._flushing.soon()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from enum import Enum, auto
 from typing import NamedTuple
 
+from frontserver.backends.dataplane import pools_file
 from frontserver.backends.dataplane.ledger import marker
 from frontserver.backends.port import State
 from frontserver.planning.compiled import CompiledRoute
@@ -25,14 +27,30 @@ from frontserver.rendering.render import (
 _Shape = tuple[str, int, tuple[CompiledRoute | None, ...]]
 
 
+class Form(Enum):
+    """Where the pools of a configuration are."""
+
+    WHOLE = auto()  # With all the rest; there is no pools file.
+    TRIAL = auto()  # With all the rest; the pools file shows whether HAProxy reads it.
+    SPLIT = auto()  # In the pools file.
+
+
+class Block(NamedTuple):
+    """What belongs to a configuration in the pools file."""
+
+    key: str
+    text: str
+
+
 class Text(NamedTuple):
     """A configuration: our sections, and what is ours in frontends of the operator's.
 
-    `adopted` maps their names to modes (`http`, `tcp`) and lines.
+    `adopted` maps their names to modes (`http`, `tcp`) and lines; `block` goes into the pools file.
     """
 
     sections: str
     adopted: Mapping[str, tuple[str, str]] = {}
+    block: Block | None = None
 
 
 class Document:
@@ -42,7 +60,7 @@ class Document:
         self._renderer = renderer
         self._shards: dict[str, tuple[_Shape, str]] = {}
 
-    def text(self, state: State, label: str) -> Text:
+    def text(self, state: State, label: str, form: Form = Form.WHOLE) -> Text:
         """The whole configuration, with the marker of this label.
 
         Raises `TemplateError` and `ConfigRejectedError`.
@@ -55,12 +73,12 @@ class Document:
             if key in config.routes
         }
         frame = self._renderer.frame(frontends, generation=label)
-        pools = [pool for _, pool in sorted(layout.pools.items())]
-        profiles = self._renderer.profiles(frontends, (pool.profile for pool in pools))
-        parts = [frame[GLOBAL], frame[SECTIONS], frame[FRONTENDS], profiles]
+        laid_out = [pool for _, pool in sorted(layout.pools.items())]
+        profiles = self._renderer.profiles(frontends, (pool.profile for pool in laid_out))
+        parts = [profiles]
         fresh = {**frame, PROFILES: profiles}
         kept: dict[str, tuple[_Shape, str]] = {}
-        for pool in pools:
+        for pool in laid_out:
             for shard in range(shards(pool)):
                 name = shard_name(pool.profile.id, shard)
                 known = self._shards.get(name)
@@ -71,8 +89,14 @@ class Document:
         check_invariants(fresh, listens=not frontends.adopts)
         self._shards = kept
         parts.append(f"backend {marker(label)} from fs_http\n")
-        sections = "\n".join(part.rstrip("\n") + "\n" for part in parts)
-        return Text(sections, self._renderer.adopted(frontends))
+        pools = _joined(parts)
+        parts = [frame[GLOBAL], frame[SECTIONS], frame[FRONTENDS]]
+        if form is not Form.SPLIT:
+            parts.append(pools)
+        block = _block(label, form, pools)
+        if block is not None:
+            parts.insert(0, pools_file.choosing(block.key))
+        return Text(_joined(parts), self._renderer.adopted(frontends), block)
 
     def _shard(
         self,
@@ -89,3 +113,16 @@ class Document:
         if known is not None and known[0] == shape:
             return known
         return shape, self._renderer.shard(pool, shard, routes, templates=templates)
+
+
+def _block(label: str, form: Form, pools: str) -> Block | None:
+    if form is Form.WHOLE:
+        return None
+    witness = f"backend {pools_file.witness(label)} from fs_http\n"
+    if form is Form.TRIAL:
+        return Block(f"trial-{label}", witness)
+    return Block(label, _joined([pools, witness]))
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts)

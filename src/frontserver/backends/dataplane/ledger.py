@@ -1,7 +1,8 @@
 """The configurations that HAProxy was given, by the label it knows them by.
 
 A configuration says which one it is by an empty backend, its marker: HAProxy has the backend if it
-runs the configuration. What else it holds is in here, so that it is known after a restart.
+runs the configuration, with its pools. What else that holds is in here, so that it is known after
+a restart.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from pathlib import Path
 import msgspec
 
 from frontserver.backends import durable
+from frontserver.backends.dataplane import pools_file
 from frontserver.backends.manifest import Manifest
 
-_MARKER = re.compile(r"^backend fs_rev_(?P<label>[0-9]{6,}-[0-9a-f]{8})\b", re.MULTILINE)
+_LABEL = re.compile(r"[0-9]{6,}-[0-9a-f]{8}")
+_MARKER = re.compile(rf"^backend fs_rev_(?P<label>{_LABEL.pattern})\b", re.MULTILINE)
 
 # What runs, what is being loaded, and what may run again after a failure.
 _KEPT = 4
@@ -27,8 +30,10 @@ def marker(label: str) -> str:
 
 
 def labels_in(text: str) -> tuple[str, ...]:
-    """The labels of a configuration's markers: one, if nobody has meddled with it."""
-    return tuple(match["label"] for match in _MARKER.finditer(text))
+    """The labels that a configuration goes by: one, if nobody has meddled with it."""
+    markers = [match["label"] for match in _MARKER.finditer(text)]
+    chosen = [key for key in pools_file.chosen_in(text) if _LABEL.fullmatch(key)]
+    return tuple(dict.fromkeys([*markers, *chosen]))
 
 
 class Ledger:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from frontserver.backends.dataplane.book import Book
 from frontserver.backends.dataplane.ledger import Ledger, labels_in, marker
 from frontserver.backends.dataplane.places import file_name
+from frontserver.backends.dataplane.pools_file import witness
 from frontserver.backends.dataplane.servers import PREPARED, as_found
 from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import Look
@@ -33,13 +34,15 @@ class Observer:
     """Asks what runs, all of it or a part.
 
     `version` and `worker` (its pid) are those that were seen last; `label` is the configuration
-    that it runs, `None` if it isn't one of ours; `labels` are those that its file bore.
+    that it runs, `None` if it isn't one of ours; `labels` are those that its file bore, and
+    `reads_pools` is whether it has read the pools file.
     """
 
     def __init__(self, client: DataPlaneClient, ledger: Ledger, book: Book) -> None:
         self.version: str | None = None
         self.worker: int | None = None
         self.label: str | None = None
+        self.reads_pools = False
         self._client = client
         self._runtime = client.runtime
         self._ledger = ledger
@@ -54,6 +57,7 @@ class Observer:
         same = self.worker == info.pid
         self.version, self.worker = info.version, info.pid
         self.label = await self._running_label()
+        self.reads_pools = self.label is not None and await self._has(witness(self.label))
         manifest = self._ledger.get(self.label) if self.label else None
         if manifest is None:
             logger.warning("HAProxy runs a configuration that isn't known; it will be replaced")
@@ -94,12 +98,16 @@ class Observer:
         self.labels = labels_in(raw.text)
         candidates = dict.fromkeys([*self.labels, *self._ledger.labels()])
         for label in candidates:
-            try:
-                await self._runtime.servers(marker(label))
-            except AbsentError:
-                continue
-            return label
+            if await self._has(marker(label)):
+                return label
         return None
+
+    async def _has(self, backend: str) -> bool:
+        try:
+            await self._runtime.servers(backend)
+        except AbsentError:
+            return False
+        return True
 
     async def _entries(self, name: str) -> list[tuple[str, str]]:
         found = await self._runtime.entries(file_name(name))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from frontserver.backends.dataplane.book import Book
-from frontserver.backends.dataplane.document import Document, Text
+from frontserver.backends.dataplane.document import Document, Form, Text
 from frontserver.backends.dataplane.files import Files, Maps
 from frontserver.backends.dataplane.ledger import marker
+from frontserver.backends.dataplane.pools_file import NAME, PoolsFile, choosing, witness
 from frontserver.backends.dataplane.takeovers import Takeovers
 from frontserver.backends.port import State
 from frontserver.dataplane.client import DataPlaneClient
@@ -20,7 +21,7 @@ from frontserver.dataplane.errors import (
     RuntimeActionError,
     VersionConflictError,
 )
-from frontserver.errors import FrontServerError, ProxyUnavailableError
+from frontserver.errors import ConfigRejectedError, FrontServerError, ProxyUnavailableError
 from frontserver.planning.compiled import MAPS
 from frontserver.planning.running import materialise
 
@@ -37,7 +38,8 @@ class Writer:
     """Writes configurations and maps, one write at a time; what runs can be changed meanwhile.
 
     `state` is what runs and `label` the configuration that HAProxy has loaded. `on_disk` are the
-    backends that a route may occupy in what is written.
+    backends that a route may occupy in what is written. `pools` is the pools file, and
+    `reads_pools` whether HAProxy has read it.
     """
 
     def __init__(
@@ -53,6 +55,10 @@ class Writer:
         self.state: State | None = None
         self.label: str | None = None
         self.on_disk: frozenset[str] = frozenset()
+        self.pools = PoolsFile(client)
+        self.reads_pools = False
+        # Whether the API's check takes it in; `None` while that isn't known.
+        self._judges_pools: bool | None = None
         self._client = client
         self._document = document
         self._files = files
@@ -95,6 +101,7 @@ class Writer:
         self.state, self.label = state, label
         self._behind, self._written, self._version = True, None, None
         self._files.forget()
+        self.pools.forget()
         self._takeovers.forget()
 
     def edited(self) -> None:
@@ -102,6 +109,8 @@ class Writer:
         if self.state is not None:
             self._behind, self._written, self._version = True, None, None
         self._files.forget()
+        self.pools.forget()
+        self._judges_pools = None
 
     async def flush(self) -> int:
         """Write what is behind; returns the bytes written.
@@ -136,15 +145,12 @@ class Writer:
         actions = [f"SetServerWeight {b} {name} {w}" for (b, name), w in weights.items()]
         actions += self._takeovers.actions(due)
         maps = {name: dict(content) for name, content in self._book.maps.items()}
-        text = await asyncio.to_thread(self._document.text, state, label)
+        text = await self._text(state, label)
         await self._files.put_certificates(state.config)
         await self._files.drop_entries(maps)
         occupied = frozenset(state.layout.slots.values())
         self.on_disk |= occupied
-        written, all_acted = 0, True
-        if text != self._written or actions:
-            all_acted = await self._replace(text, actions)
-            written += len(text.sections)
+        written, all_acted = await self._put(text, actions)
         written += await self._files.put_maps(maps)
         self.on_disk = occupied
         await self._weighed(weights, all_acted=all_acted)
@@ -185,10 +191,59 @@ class Writer:
         return True
 
     async def validate(self, state: State, label: str) -> None:
-        """Ask whether HAProxy would load this. Raises `ConfigRejectedError`."""
-        await self._files.put_certificates(state.config)
-        text = await asyncio.to_thread(self._document.text, state, label)
-        await self._client.configuration.validate_raw(await self._whole(text))
+        """Ask whether HAProxy would load this; what it refers to is stored already.
+
+        Raises `ConfigRejectedError`.
+        """
+        async with self._lock:
+            text = await self._text(state, label)
+            await self._put_block(text, alone=False)
+            await self._client.configuration.validate_raw(await self._whole(text))
+
+    async def _text(self, state: State, label: str) -> Text:
+        form = await self._form()
+        return await asyncio.to_thread(self._document.text, state, label, form)
+
+    async def _form(self) -> Form:
+        if not self.pools.is_stored:
+            return Form.WHOLE
+        if not self.reads_pools:
+            return Form.TRIAL
+        if self._judges_pools is None:
+            self._judges_pools = await self._sees_mistakes()
+        return Form.SPLIT if self._judges_pools else Form.TRIAL
+
+    async def _sees_mistakes(self) -> bool:
+        """Whether the API refuses a configuration for what the pools file says."""
+        mistake = "fs-no-such-section"
+        await self.pools.put(mistake, f"{mistake}\n", alone=False, running=self.label)
+        try:
+            await self._client.configuration.validate_raw(choosing(mistake))
+        except ConfigRejectedError as error:
+            if mistake in str(error):
+                return True
+        logger.warning(
+            "HAProxy reads %s, but the Data Plane API checks without it; "
+            "name it in validate_files_after to have routes written there",
+            NAME,
+        )
+        return False
+
+    async def _see_pools(self, label: str) -> None:
+        """See whether HAProxy has read the pools file with this configuration."""
+        if not self.pools.is_stored:
+            return
+        try:
+            await self._client.runtime.servers(witness(label))
+        except AbsentError:
+            self.reads_pools = False
+            logger.warning(
+                "the Data Plane API stores %s, but HAProxy doesn't read it; "
+                "name it as the last file to have routes written there",
+                NAME,
+            )
+        else:
+            self.reads_pools = True
 
     async def _whole(self, text: Text) -> str:
         if self._compose is None:
@@ -222,14 +277,15 @@ class Writer:
         maps = materialise(state.config, state.layout).maps
         # Without HAProxy the API would put an older file back.
         await self._client.runtime.info()
-        self._behind = True
+        self._behind, self._written = True, None
         await self._files.put_certificates(state.config)
-        text = await asyncio.to_thread(self._document.text, state, label)
+        text = await self._text(state, label)
         await self._files.drop_entries(maps)
-        await self._replace(text)
+        await self._put(text)
         try:
             await self._files.load_maps(maps)
             await self._wait_for(label)
+            await self._see_pools(label)
         except FrontServerError as error:
             self._apart = _why_apart(error)
             self._written = self._version = None
@@ -258,13 +314,33 @@ class Writer:
                     ) from None
             await asyncio.sleep(_POLL)
 
-    async def _replace(self, text: Text, actions: list[str] | None = None) -> bool:
+    async def _put(self, text: Text, actions: Sequence[str] = ()) -> tuple[int, bool]:
+        """Write what of a text isn't written yet.
+
+        Returns the bytes written, and whether all runtime actions were carried out.
+        """
+        before, all_acted = self._written, True
+        # Else the API's file may choose another block of the pools file, until it is written.
+        is_there = before is not None and before[:2] == text[:2]
+        size = await self._put_block(text, alone=is_there)
+        if actions or not is_there:
+            all_acted = await self._replace(text, actions)
+            size += len(text.sections)
+        self._written = text
+        return size, all_acted
+
+    async def _put_block(self, text: Text, *, alone: bool) -> int:
+        if text.block is None:
+            return 0
+        return await self.pools.put(*text.block, alone=alone, running=self.label)
+
+    async def _replace(self, text: Text, actions: Sequence[str]) -> bool:
         """Post a text; if the configuration is of another version by now, on top of that.
 
         Returns whether all runtime actions were carried out.
         """
         configuration = self._client.configuration
-        written, self._written = text, None
+        self._written = None
         for attempt in range(_ATTEMPTS):
             # Before the text: what somebody else writes after this is noticed by its version.
             version, self._version = self._version, None
@@ -273,7 +349,7 @@ class Writer:
             whole = await self._whole(text)
             try:
                 self._version = await configuration.replace_raw(
-                    whole, version=version, reload=False, actions=actions or ()
+                    whole, version=version, reload=False, actions=actions
                 )
             except VersionConflictError:
                 if attempt == _ATTEMPTS - 1:
@@ -281,9 +357,7 @@ class Writer:
                 continue
             except RuntimeActionError as error:
                 logger.warning("the configuration is written, but not all is done: %s", error)
-                self._written = written
                 return False
-            self._written = written
             return True
         raise AssertionError("unreachable")
 

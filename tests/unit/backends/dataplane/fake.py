@@ -62,6 +62,7 @@ class FakeApi:
     `calls` are the names of all calls and their first argument. `stop_at` ends the control plane
     before the call of that number. `down` is whether HAProxy is; `refused` the reason for which its
     check refuses whatever it is asked, `reload_fails` that for which it doesn't come up.
+    `read_after` is the stored file that HAProxy reads last, `checked_after` that of its check.
     """
 
     def __init__(self) -> None:
@@ -70,6 +71,8 @@ class FakeApi:
         self.last_loaded = ""
         self.version_in_memory = 1
         self.files: dict[str, str] = {}
+        self.read_after: str | None = None
+        self.checked_after: str | None = None
         self.pid = 100
         self.reloads = 0
         self.calls: list[tuple[str, Any]] = []
@@ -128,7 +131,24 @@ class FakeApi:
         maps = {
             file_name(name): dict(_entries(self.files.get(file_name(name), ""))) for name in MAPS
         }
-        return Process(dict(_backends(self.text)), maps)
+        text = self.text + self._chosen(self.read_after, self.text)
+        found = [*_backends(text)]
+        servers = dict(found)
+        assert len(servers) == len(found), "HAProxy refuses two backends of one name"
+        return Process(servers, maps)
+
+    def _chosen(self, file: str | None, text: str) -> str:
+        """What a stored file says to a process that reads it after this text."""
+        lines, chosen = [], True
+        for line in self.files[file].splitlines(keepends=True) if file else ():
+            if line.startswith(".if "):
+                value = re.search(r"^    setenv FS_POOLS (.*)$", text, re.MULTILINE)
+                chosen = line == f'.if streq("$FS_POOLS",{value[1] if value else ""})\n'
+            elif line == ".endif\n":
+                chosen = True
+            elif chosen:
+                lines.append(line)
+        return "".join(lines)
 
     def restart(self) -> None:
         """HAProxy is started, or reloaded by somebody else."""
@@ -231,6 +251,9 @@ class FakeApi:
         await self._called("validate_raw", text)
         if self.refused is not None:
             raise ConfigRejectedError(self.refused)
+        for line in self._chosen(self.checked_after, text).splitlines():
+            if line.startswith("fs-"):
+                raise ConfigRejectedError(f"unknown keyword '{line}' out of section")
 
     # --- runtime ---
 
@@ -371,6 +394,19 @@ class FakeApi:
         await self._called("put_general", name)
         self.files[name] = content.decode()
         return _stored(name, "general")
+
+    async def general(self) -> tuple[StoredFile, ...]:
+        await self._called("general")
+        return tuple(_stored(name, "general") for name in self.files if name.endswith(".cfg"))
+
+    async def general_content(self, name: str) -> bytes:
+        await self._called("general_content", name)
+        return self.files[name].encode()
+
+    async def replace_general(self, name: str, content: bytes) -> None:
+        await self._called("replace_general", name)
+        self.files[name] = content.decode()
+        await self._answer("replace_general")
 
     async def close(self) -> None:
         await self._called("close")
