@@ -27,7 +27,8 @@ from harness.stack import Stack
 from harness.visitors import Visit, Visitors
 
 _VERSION = re.compile(r"^# _version=(\d+)$", re.MULTILINE)
-_MARKER = re.compile(r"^backend (fs_rev_\S+)", re.MULTILINE)
+# In the file, or in the pools file, which the file chooses a part of.
+_LABEL = re.compile(r"^(?:backend fs_rev_|\s+setenv FS_POOLS )(\d{6,}-\S+)", re.MULTILINE)
 _BEHIND = re.compile(r"^frontserver_disk_behind_seconds (\S+)$", re.MULTILINE)
 
 
@@ -224,12 +225,12 @@ class Patient:
             disk = _VERSION.search(raw.text)
             if disk is None or int(disk[1]) != memory:
                 return f"memory has version {memory}, disk {disk and disk[1]}"
-            markers = _MARKER.findall(raw.text)
-            if len(markers) != 1:
-                return f"the file has the markers {markers}"
-            path = f"/services/haproxy/runtime/backends/{markers[0]}/servers"
+            labels = _LABEL.findall(raw.text)
+            if len(labels) != 1:
+                return f"the file has the labels {labels}"
+            path = f"/services/haproxy/runtime/backends/fs_rev_{labels[0]}/servers"
             if client.get(path).status_code != 200:
-                return f"HAProxy doesn't run {markers[0]}"
+                return f"HAProxy doesn't run {labels[0]}"
         return ""
 
 

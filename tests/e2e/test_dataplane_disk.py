@@ -102,7 +102,7 @@ def test_the_file_is_edited_by_hand(
 
     def is_ours() -> bool:
         text = config.read_text()
-        return "somebody_s" not in text and "# _version=" in text and "backend fs_rev_" in text
+        return "somebody_s" not in text and "# _version=" in text and "frontend fs_in" in text
 
     until("the file is ours again", is_ours, detail=patient.stack.front.tail)
     healed(patient, f"file edited by hand: {edit.__name__}, {running=}")

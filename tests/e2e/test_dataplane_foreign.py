@@ -95,11 +95,13 @@ def differences(before: str, after: str) -> tuple[Counter[str], Counter[str]]:
     return had - has, has - had
 
 
-def test_two_files_leave_the_operators_as_it_is(make_stack: MakeStack) -> None:
+@pytest.mark.parametrize("pools", [True, False])
+def test_files_apart_leave_the_operators_as_it_is(make_stack: MakeStack, pools: bool) -> None:
     """Byte for byte, conditions and comments and all; and his sites answer as before."""
     sites = Sites(conditions=True)
     assert sites.text.count("\n") >= 300
-    stack = make_stack(backend="dataplane", dataplane={"operator": sites.text}, start=False)
+    dataplane = {"operator": sites.text, "pools": pools}
+    stack = make_stack(backend="dataplane", dataplane=dataplane, start=False)
     assert stack.dataplane is not None
     files = stack.dataplane.files
     before, answers = files.operator_config.read_bytes(), sites.answers(files.operator_port)

@@ -40,6 +40,7 @@ def test_from_file_to_dataplane_and_back(make_stack: Callable[..., Stack], hapro
         stack.directory / "dp",
         program=stack.parts.dataplaneapi(),
         haproxy=haproxy,
+        pools=True,
         machine=stack.parts.proxy(stack.directory),
     )
     with dataplane, Visitors(front.http_port, visits) as visitors:
@@ -70,7 +71,8 @@ def test_from_file_to_dataplane_and_back(make_stack: Callable[..., Stack], hapro
             front.start("--share-ports")
             everybody.wait_for(100)
             dataplane.kill()
-            dataplane.files.config.write_text("")
+            for file in dataplane.files.configs[1:]:
+                file.write_text("")
             dataplane.sockets.reload()
             old = dataplane.sockets
             until(

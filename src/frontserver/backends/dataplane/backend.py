@@ -140,6 +140,8 @@ class DataPlaneBackend:
                 back, there = not there, True
                 if before is not None and before == self._writer.version:
                     self._see_version(info.configuration, before)
+                if await self._writer.pools.was_edited():
+                    self._write_anew()
                 if self._untidy or self._dead.due:
                     await self._delete_dead()
             except ProxyError:
@@ -157,9 +159,12 @@ class DataPlaneBackend:
     def _see_version(self, version: int | None, ours: int) -> None:
         """Notice that somebody else has changed the file that is ours alone."""
         if version not in (None, ours) and not self._shared:
-            logger.warning("somebody has changed the front server's file; it is written anew")
-            self._writer.edited()
-            self._flushing.soon()
+            self._write_anew()
+
+    def _write_anew(self) -> None:
+        logger.warning("somebody has changed the front server's file; it is written anew")
+        self._writer.edited()
+        self._flushing.soon()
 
     async def observe(self) -> Running:
         async with self._writer.held():

@@ -12,7 +12,9 @@ configuration chooses its own with a variable: whichever of them a cold start fi
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
+import time
 
 from frontserver.backends.dataplane.places import file_name
 from frontserver.dataplane.client import DataPlaneClient
@@ -21,6 +23,10 @@ from frontserver.dataplane.errors import AbsentError
 # In the API's storage of general files.
 NAME = file_name("pools.cfg")
 _VARIABLE = "FS_POOLS"
+
+# Seconds between two looks whether it was edited, and how many times longer than a look that is.
+_LOOK_SECONDS = 3.0
+_LOOK_RARITY = 100
 
 # Beside what is written and what runs: what else the API may put back.
 _KEPT = 2
@@ -57,6 +63,8 @@ class PoolsFile:
         self._storage = client.storage
         # The oldest come first; `None` while that isn't known.
         self._blocks: dict[str, str] | None = None
+        self._digest = b""
+        self._look_at = 0.0
         self._lock = asyncio.Lock()
 
     async def look(self) -> None:
@@ -84,8 +92,25 @@ class PoolsFile:
             self._blocks = None
             content = await asyncio.to_thread(_content, blocks)
             await self._storage.replace_general(NAME, content)
-            self._blocks = blocks
+            self._blocks, self._digest = blocks, await asyncio.to_thread(_digest, content)
             return len(content)
+
+    async def was_edited(self) -> bool:
+        """Whether somebody else has changed what was written; looks only now and then."""
+        began = time.monotonic()
+        if began < self._look_at:
+            return False
+        async with self._lock:
+            if self._blocks is None:
+                return False
+            try:
+                content = await self._storage.general_content(NAME)
+            except AbsentError:
+                content = b""
+            edited = await asyncio.to_thread(_digest, content) != self._digest
+        took = time.monotonic() - began
+        self._look_at = began + max(_LOOK_SECONDS, took * _LOOK_RARITY)
+        return edited
 
     async def _read(self) -> dict[str, str]:
         try:
@@ -94,6 +119,10 @@ class PoolsFile:
             return {}
         text = content.decode("utf-8", "replace")
         return {found["key"]: found["text"] for found in _BLOCK.finditer(text)}
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _content(blocks: dict[str, str]) -> bytes:

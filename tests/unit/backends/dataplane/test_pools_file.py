@@ -199,3 +199,26 @@ async def test_a_file_that_could_not_be_written_is_read_again() -> None:
     await file.put("next", "backend n\n", alone=False, running="runs")
     assert api.files[NAME].count("\n.if ") == 2
     assert await file.put("next", "backend n\n", alone=False, running="runs") == 0
+
+
+async def test_an_edit_by_hand_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontserver.backends.dataplane.pools_file._LOOK_SECONDS", 0)
+    monkeypatch.setattr("frontserver.backends.dataplane.pools_file._LOOK_RARITY", 0)
+    api = FakeApi()
+    api.files[NAME] = ""
+    file = PoolsFile(api.client)
+    assert not await file.was_edited(), "nothing was written yet"
+    await file.put("runs", "backend r\n", alone=True, running="runs")
+    assert not await file.was_edited()
+    api.files[NAME] += "# added\n"
+    assert await file.was_edited()
+
+
+async def test_an_edit_is_looked_for_now_and_then() -> None:
+    api = FakeApi()
+    api.files[NAME] = ""
+    file = PoolsFile(api.client)
+    await file.put("runs", "backend r\n", alone=True, running="runs")
+    for _ in range(3):
+        await file.was_edited()
+    assert len(api.named("general_content")) == 1
