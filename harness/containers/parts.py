@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.containers.images import HAPROXY, Images, LocalImages, chosen_images, daemon
-from harness.containers.machine import NOBODY, ContainerMachine, container_user
+from harness.containers.machine import ContainerMachine
 from harness.dataplane import find_dataplane
 from harness.machines import Machine
 from harness.mongo import Mongod
+from harness.users import NOBODY, unprivileged_user
 
 _ROOT = Path(__file__).parents[2]
 _DATAPLANEAPI = Path("/usr/local/bin/dataplaneapi")
@@ -79,7 +80,7 @@ class ContainerParts:
         container = self._mongods[directory].container_id
         shim.write_text(
             _SHIM.format(
-                user=container_user(),
+                user=unprivileged_user(),
                 directory=directory,
                 container=container,
                 program=mongod.binary,
