@@ -8,26 +8,40 @@ import pwd
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 # Works for whoever runs the harness as root: known by name to agents here.
 NOBODY = "nobody"
 
 
-def unprivileged_user() -> int:
-    """A user id that is never root's: of whoever runs the harness, if that isn't root."""
-    return os.getuid() or pwd.getpwnam(NOBODY).pw_uid
+class Owner(NamedTuple):
+    """The ids of a user and a group; as a string, `USER:GROUP`."""
+
+    user: int
+    group: int
+
+    def __str__(self) -> str:
+        return f"{self.user}:{self.group}"
+
+
+def unprivileged() -> Owner:
+    """Whoever runs the harness, or nobody if that is root."""
+    if os.getuid() != 0:
+        return Owner(os.getuid(), os.getgid())
+    nobody = pwd.getpwnam(NOBODY)
+    return Owner(nobody.pw_uid, nobody.pw_gid)
 
 
 def hand_over(directory: Path) -> None:
-    """Give that user a directory with all that is in it, and a way to it. Only root needs to."""
+    """Give nobody a directory with all that is in it, and a way to it. Only root needs to."""
     if os.getuid() != 0:
         return
-    user = unprivileged_user()
+    owner = unprivileged()
     open_the_way(directory)
     for path in _everything(directory):
         # What runs already makes and removes files.
         with contextlib.suppress(FileNotFoundError):
-            os.chown(path, user, user, follow_symlinks=False)
+            os.chown(path, owner.user, owner.group, follow_symlinks=False)
 
 
 def show(path: Path) -> None:

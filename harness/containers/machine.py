@@ -26,7 +26,7 @@ from harness.errors import HarnessError
 from harness.machines import Command
 from harness.polling import until
 from harness.processes import tail
-from harness.users import hand_over, show, unprivileged_user
+from harness.users import hand_over, show, unprivileged
 
 _PATIENCE = 15.0
 _SIGNALLED = 128
@@ -73,7 +73,7 @@ class ContainerMachine:
         execution = container.client.api.exec_create(
             container.id,
             ["sh", "-c", script],
-            user=str(unprivileged_user()),
+            user=str(unprivileged()),
             environment=dict(environ or {}),
         )["Id"]
         container.client.api.exec_start(execution, detach=True)
@@ -87,7 +87,7 @@ class ContainerMachine:
         words = [str(part) for part in command]
         code, (out, err) = container.exec_run(
             ["timeout", str(seconds), *words],
-            user=str(unprivileged_user()),
+            user=str(unprivileged()),
             environment=dict(environ or {}),
             demux=True,
         )
@@ -114,7 +114,7 @@ class ContainerMachine:
             network_mode="host",
             pid_mode="host",
             read_only=True,
-            user=str(unprivileged_user()),
+            user=str(unprivileged()),
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             ulimits=[docker.types.Ulimit(name="nofile", soft=files, hard=files)],

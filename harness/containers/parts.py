@@ -11,7 +11,7 @@ from harness.containers.machine import ContainerMachine
 from harness.dataplane import find_dataplane
 from harness.machines import Machine
 from harness.mongo import Mongod
-from harness.users import NOBODY, unprivileged_user
+from harness.users import NOBODY, unprivileged
 
 _ROOT = Path(__file__).parents[2]
 _DATAPLANEAPI = Path("/usr/local/bin/dataplaneapi")
@@ -21,8 +21,8 @@ _SHIM = """\
 #!/bin/sh
 place={directory}
 case "$2" in /*) place=$(dirname "$2") ;; esac
-[ "$(id -u)" != 0 ] || chown -R {user}:{user} "$place"
-docker exec --user {user} {container} sh -c 'echo $$ >"$0"; exec "$@"' \
+[ "$(id -u)" != 0 ] || chown -R {owner} "$place"
+docker exec --user {owner} {container} sh -c 'echo $$ >"$0"; exec "$@"' \
     "$place/.pid" {program} "$@" &
 exec=$!
 trap 'kill "$(cat "$place/.pid")"' TERM
@@ -80,7 +80,7 @@ class ContainerParts:
         container = self._mongods[directory].container_id
         shim.write_text(
             _SHIM.format(
-                user=unprivileged_user(),
+                owner=unprivileged(),
                 directory=directory,
                 container=container,
                 program=mongod.binary,
