@@ -74,6 +74,11 @@ class ContainerParts:
         self._mongods[directory] = machine
         return machine, Path("mongod")
 
+    def postgresql(self, directory: Path, stack: Path) -> tuple[Machine, Path]:  # noqa: ARG002
+        # `initdb` insists on a name for whoever runs it.
+        names = (Path("/etc/passwd"),)
+        return self._new(ContainerMachine(self._images.postgresql, stack, mounts=names)), Path()
+
     def dry_run(self, mongod: Mongod) -> Path:
         directory = mongod.config.parent
         shim = directory / "mongod"
