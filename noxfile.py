@@ -131,7 +131,8 @@ def e2e(session: nox.Session) -> None:
     if "HARNESS_WHERE" not in os.environ and not _names_an_option(session, "--where"):
         if _docker_answers():
             session.env["HARNESS_WHERE"] = "containers"
-            quick = ("tests/containers", *QUICK)
+            # Natively `file` runs the second.
+            quick = ("tests/containers", "tests/e2e/test_postgresql.py", *QUICK)
         else:
             session.log("no Docker daemon answers: natively")
     pytest(session, "e2e", *session.posargs, *(() if _names_a_test(session) else quick))

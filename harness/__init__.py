@@ -6,7 +6,7 @@
         stack.agent("a1").http("shop", "http://127.0.0.1:8000")
         assert stack.get("shop").status_code == 200
 
-Belongs here: starting and stopping the front server, HAProxy, mongod, agents and demo origins;
+Belongs here: starting and stopping the front server, HAProxy, databases, agents and demo origins;
 names that resolve; traffic that watches itself; evidence for whoever reads a failure.
 Doesn't: assertions about the product (`tests/e2e`), nor an import of `frontserver`: the product
 is driven by its commands and its API, as anybody else would.

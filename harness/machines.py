@@ -6,6 +6,7 @@ a test kills, breaks and looks at things without knowing where they are.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Protocol
 from harness.environment import child_environment
 from harness.errors import HarnessError
 from harness.processes import Child, Program
+from harness.users import hand_over, unprivileged
 
 Command = Sequence[str | Path]
 
@@ -66,3 +68,33 @@ class Here:
             timeout=seconds,
             check=False,
         )
+
+
+class Unprivileged(Here):
+    """This machine, for programs that refuse to be root's: if root starts them, they are nobody's.
+
+    So is `directory` then, with all that is in it, as in a container.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def start(
+        self, name: str, command: Command, *, log: Path, environ: Mapping[str, str] | None = None
+    ) -> Child:
+        return super().start(name, self._lowered(command), log=log, environ=environ)
+
+    def run(
+        self, command: Command, *, environ: Mapping[str, str] | None = None, seconds: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        return super().run(self._lowered(command), environ=environ, seconds=seconds)
+
+    def _lowered(self, command: Command) -> Command:
+        if os.getuid() != 0:
+            return command
+        hand_over(self._directory)
+        user, group = unprivileged()
+        # Each becomes the next, so that the process id is the program's.
+        lower = ("setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups")
+        # Where we are may be closed to that user.
+        return (*lower, "env", f"--chdir={self._directory}", *command)

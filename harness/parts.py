@@ -8,8 +8,9 @@ from typing import Protocol
 
 from harness.dataplane import find_dataplane
 from harness.haproxy import find_haproxy
-from harness.machines import Here, Machine
+from harness.machines import Here, Machine, Unprivileged
 from harness.mongo import Mongod, find_mongod
+from harness.postgresql import find_postgresql
 
 
 class Parts(Protocol):
@@ -35,6 +36,13 @@ class Parts(Protocol):
         """For one mongod with its files in `directory`, below the stack's; and its program there.
 
         Raises `UnavailableError`.
+        """
+        ...
+
+    def postgresql(self, directory: Path, stack: Path) -> tuple[Machine, Path]:
+        """For one PostgreSQL server with its files in `directory`, below the stack's.
+
+        And where its programs are there; empty: on its path. Raises `UnavailableError`.
         """
         ...
 
@@ -72,6 +80,9 @@ class NativeParts:
 
     def mongod(self, directory: Path, stack: Path) -> tuple[Machine, Path]:  # noqa: ARG002
         return Here(), find_mongod()
+
+    def postgresql(self, directory: Path, stack: Path) -> tuple[Machine, Path]:  # noqa: ARG002
+        return Unprivileged(directory), find_postgresql()
 
     @property
     def agent_settings(self) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ import pytest
 
 from harness.choice import BACKEND, BACKENDS, HAPROXY, MONGODB, MONGODBS, PLACES, WHERE
 from harness.errors import UnavailableError
+from harness.postgresql import Postgresql
 from harness.stack import Stack, live
 
 _EVIDENCE = ".evidence"
@@ -69,3 +70,12 @@ def frontserver_stack() -> Iterator[Stack]:
         pytest.skip(f"no stack here: {error}")
     with stack:
         yield stack
+
+
+@pytest.fixture
+def frontserver_postgresql(frontserver_stack: Stack) -> Postgresql:
+    """A PostgreSQL server of that stack, running; a skip with the reason where there is none."""
+    try:
+        return frontserver_stack.postgresql()
+    except UnavailableError as error:
+        pytest.skip(f"no PostgreSQL here: {error}")

@@ -147,6 +147,17 @@ def processes_of(directory: Path) -> tuple[int, ...]:
     )
 
 
+def working_in(directory: Path) -> tuple[int, ...]:
+    """Living processes whose working directory this is, whatever they call themselves."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        # Others go meanwhile, or aren't ours to ask.
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and (entry / "cwd").samefile(directory):
+                found.append(int(entry.name))
+    return tuple(pid for pid in found if alive(pid))
+
+
 def serves(pid: int) -> bool:
     """Whether a HAProxy is there to serve: not one that only checks a configuration (`-c`)."""
     return b"-c" not in tuple(_command_line(Path("/proc") / str(pid)))

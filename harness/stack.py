@@ -31,6 +31,7 @@ from harness.mongo import Mongod
 from harness.names import resolve_to_loopback
 from harness.origin import Origin
 from harness.parts import Parts
+from harness.postgresql import Postgresql
 from harness.replicaset import MEMBERS, ReplicaSet
 
 _live: list[Stack] = []
@@ -205,6 +206,14 @@ class Stack:
         )
         self._open.callback(mongod.stop)
         return mongod
+
+    def postgresql(self, name: str = "main") -> Postgresql:
+        """A running PostgreSQL server with an empty database. Raises `UnavailableError`."""
+        directory = self.directory / "postgresql" / name
+        machine, programs = self.parts.postgresql(directory, self.directory)
+        postgresql = Postgresql(directory, programs=programs, machine=machine)
+        self._open.callback(postgresql.stop)
+        return postgresql.start()
 
     # --- traffic through HAProxy ---
 

@@ -32,6 +32,8 @@ from harness.mongo import find_mongod
 _ROOT = Path(__file__).parents[2]
 _PREFIX = "frontserver-harness"
 _SUITE = "bookworm"
+# Of that suite.
+_POSTGRESQL = "15"
 # Of Debian 12, and of Debian 13, which newer official images are based on.
 _PYTHONS = ("3.11", "3.13")
 # libcurl4 for mongod, the rest for the front server.
@@ -61,6 +63,10 @@ class Images(Protocol):
         """MongoDB, with `mongod` on its path."""
         ...
 
+    def postgresql(self) -> str:
+        """PostgreSQL, with `initdb` and `postgres` on its path."""
+        ...
+
 
 class RegistryImages:
     """The official images, and the product's built on top of one."""
@@ -73,6 +79,9 @@ class RegistryImages:
 
     def mongod(self) -> str:
         return "mongo:7.0"
+
+    def postgresql(self) -> str:
+        return "postgres:17"
 
 
 class LocalImages:
@@ -95,10 +104,16 @@ class LocalImages:
         text = f"FROM {self._base()}\nCOPY mongod /usr/local/bin/mongod\n"
         return _built(_named("mongod", stamp.encode()), text, {"mongod": program})
 
+    def postgresql(self) -> str:
+        name = f"{_PREFIX}/postgresql:{_POSTGRESQL}-{_SUITE}"
+        programs = f"/usr/lib/postgresql/{_POSTGRESQL}/bin"
+        packages = (f"postgresql-{_POSTGRESQL}",)
+        return _made(name, functools.partial(_debootstrap, name, packages, programs))
+
     @staticmethod
     def _base() -> str:
         name = f"{_PREFIX}/base:{_SUITE}"
-        return _made(name, functools.partial(_debootstrap, name))
+        return _made(name, functools.partial(_debootstrap, name, _PACKAGES))
 
 
 def chosen_images() -> Images:
@@ -135,10 +150,11 @@ def prepare(images: Images, haproxys: Sequence[str]) -> dict[str, str]:
         except UnavailableError as error:
             missing[version] = str(error)
 
-    with ThreadPoolExecutor(len(haproxys) + 1) as pool:
-        mongod = pool.submit(images.mongod)
+    with ThreadPoolExecutor(len(haproxys) + 2) as pool:
+        databases = [pool.submit(images.mongod), pool.submit(images.postgresql)]
         list(pool.map(try_to_make, haproxys))
-        mongod.result()
+        for database in databases:
+            database.result()
     return missing
 
 
@@ -201,15 +217,18 @@ def _builds_bases() -> bool:
     return os.getuid() == 0 and shutil.which("debootstrap") is not None
 
 
-def _debootstrap(name: str) -> None:
+def _debootstrap(name: str, packages: Sequence[str], *programs: str) -> None:
+    """An image of these packages; `programs` are further directories of its path."""
     if not _builds_bases():
         raise UnavailableError(f"{name} can't be built: it takes root, and debootstrap")
+    path = ":".join((*programs, "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
     with tempfile.TemporaryDirectory(prefix="fs-base-") as directory:
-        packages = f"--include={','.join(_PACKAGES)}"
-        _run("debootstrap", "--variant=minbase", packages, _SUITE, directory)
+        include = f"--include={','.join(packages)}"
+        _run("debootstrap", "--variant=minbase", include, _SUITE, directory)
         pack = ["tar", "-C", directory, "--exclude=./var/cache/apt/archives/*.deb", "-c", "."]
         with subprocess.Popen(pack, stdout=subprocess.PIPE) as archive:
-            _run("docker", "import", "-", name, stdin=archive.stdout)
+            change = ("--change", f"ENV PATH={path}")
+            _run("docker", "import", *change, "-", name, stdin=archive.stdout)
 
 
 # --- making, once ---

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import resource
 import shlex
 import signal
@@ -27,16 +26,10 @@ from harness.errors import HarnessError
 from harness.machines import Command
 from harness.polling import until
 from harness.processes import tail
+from harness.users import hand_over, show, unprivileged
 
-# Works in containers if whoever runs the harness is root: known by name to agents here.
-NOBODY = "nobody"
 _PATIENCE = 15.0
 _SIGNALLED = 128
-
-
-def container_user() -> int:
-    """The user id in containers: never root, else whoever runs the harness."""
-    return os.getuid() or pwd.getpwnam(NOBODY).pw_uid
 
 
 class ContainerMachine:
@@ -80,7 +73,7 @@ class ContainerMachine:
         execution = container.client.api.exec_create(
             container.id,
             ["sh", "-c", script],
-            user=str(container_user()),
+            user=str(unprivileged()),
             environment=dict(environ or {}),
         )["Id"]
         container.client.api.exec_start(execution, detach=True)
@@ -94,7 +87,7 @@ class ContainerMachine:
         words = [str(part) for part in command]
         code, (out, err) = container.exec_run(
             ["timeout", str(seconds), *words],
-            user=str(container_user()),
+            user=str(unprivileged()),
             environment=dict(environ or {}),
             demux=True,
         )
@@ -121,7 +114,7 @@ class ContainerMachine:
             network_mode="host",
             pid_mode="host",
             read_only=True,
-            user=str(container_user()),
+            user=str(unprivileged()),
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             ulimits=[docker.types.Ulimit(name="nofile", soft=files, hard=files)],
@@ -140,30 +133,12 @@ class ContainerMachine:
         """Let the container's user at what was made for it: the stack's files, and named ones."""
         if os.getuid() != 0:
             return
-        user, temporary = container_user(), Path(tempfile.gettempdir())
-        _open_the_way(self._directory, temporary)
-        for path in (self._directory, *self._directory.rglob("*")):
-            with contextlib.suppress(FileNotFoundError):
-                os.chown(path, user, user, follow_symlinks=False)
+        hand_over(self._directory)
+        temporary = tempfile.gettempdir()
         named = (Path(value) for value in environ.values() if value.startswith(f"{temporary}/"))
         for path in named:
             if path.exists() and not path.is_relative_to(self._directory):
-                _show(path, temporary)
-
-
-def _open_the_way(path: Path, start: Path) -> None:
-    """Let others through the directories from `start` to a path below it."""
-    for parent in path.parents:
-        parent.chmod(parent.stat().st_mode | 0o011)
-        if parent == start:
-            break
-
-
-def _show(path: Path, start: Path) -> None:
-    """Make a file or a directory below `start` readable to others."""
-    _open_the_way(path, start)
-    for each in (path, *path.rglob("*")):
-        each.chmod(each.stat().st_mode | (0o055 if each.is_dir() else 0o044))
+                show(path)
 
 
 class ContainerProgram:

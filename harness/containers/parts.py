@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.containers.images import HAPROXY, Images, LocalImages, chosen_images, daemon
-from harness.containers.machine import NOBODY, ContainerMachine, container_user
+from harness.containers.machine import ContainerMachine
 from harness.dataplane import find_dataplane
 from harness.machines import Machine
 from harness.mongo import Mongod
+from harness.users import NOBODY, unprivileged
 
 _ROOT = Path(__file__).parents[2]
 _DATAPLANEAPI = Path("/usr/local/bin/dataplaneapi")
@@ -20,8 +21,8 @@ _SHIM = """\
 #!/bin/sh
 place={directory}
 case "$2" in /*) place=$(dirname "$2") ;; esac
-[ "$(id -u)" != 0 ] || chown -R {user}:{user} "$place"
-docker exec --user {user} {container} sh -c 'echo $$ >"$0"; exec "$@"' \
+[ "$(id -u)" != 0 ] || chown -R {owner} "$place"
+docker exec --user {owner} {container} sh -c 'echo $$ >"$0"; exec "$@"' \
     "$place/.pid" {program} "$@" &
 exec=$!
 trap 'kill "$(cat "$place/.pid")"' TERM
@@ -73,13 +74,18 @@ class ContainerParts:
         self._mongods[directory] = machine
         return machine, Path("mongod")
 
+    def postgresql(self, directory: Path, stack: Path) -> tuple[Machine, Path]:  # noqa: ARG002
+        # `initdb` insists on a name for whoever runs it.
+        names = (Path("/etc/passwd"),)
+        return self._new(ContainerMachine(self._images.postgresql, stack, mounts=names)), Path()
+
     def dry_run(self, mongod: Mongod) -> Path:
         directory = mongod.config.parent
         shim = directory / "mongod"
         container = self._mongods[directory].container_id
         shim.write_text(
             _SHIM.format(
-                user=container_user(),
+                owner=unprivileged(),
                 directory=directory,
                 container=container,
                 program=mongod.binary,

@@ -14,10 +14,20 @@ from harness.errors import UnavailableError
 from harness.interference import Interference
 from harness.parts import Parts
 from harness.patient import Patient
-from harness.plugin import pytest_addoption, pytest_runtest_makereport
+from harness.plugin import (
+    frontserver_postgresql,
+    frontserver_stack,
+    pytest_addoption,
+    pytest_runtest_makereport,
+)
 from harness.stack import Stack
 
-__all__ = ["pytest_addoption", "pytest_runtest_makereport"]
+__all__ = [
+    "frontserver_postgresql",
+    "frontserver_stack",
+    "pytest_addoption",
+    "pytest_runtest_makereport",
+]
 
 
 def pytest_configure(config: pytest.Config) -> None:
