@@ -33,6 +33,8 @@ SOON = 10.0
 MIB = 1 << 20
 
 RELOAD = "PUT .*force_reload"
+# What follows a change at run time: the backends; and with a new check, the configuration.
+POOLS = "PUT .*/storage/general/fs-pools"
 WRITE = "POST .*/configuration/raw.*skip_reload"
 
 

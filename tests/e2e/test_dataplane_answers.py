@@ -8,7 +8,7 @@ import pytest
 from harness.interference import Interference, Trouble
 from harness.patient import Patient
 from harness.polling import until
-from tests.e2e.faults import LONG, RELOAD, WRITE, healed, told
+from tests.e2e.faults import LONG, POOLS, RELOAD, WRITE, healed, told
 
 pytestmark = pytest.mark.dataplane_backend
 
@@ -43,13 +43,14 @@ def test_answers_that_come_too_late(patient: Patient, between: Interference) -> 
 
 DROPS = [
     (request, when)
-    for request in (SERVER, STATE, ENTRY, MAP, WRITE, RELOAD)
+    for request in (SERVER, STATE, ENTRY, MAP, POOLS, WRITE, RELOAD)
     for when in ("before", "after")
 ]
 
 
 @pytest.mark.parametrize(
-    ("request_", "when"), DROPS if LONG else [(ENTRY, "after"), (WRITE, "after"), (RELOAD, "after")]
+    ("request_", "when"),
+    DROPS if LONG else [(request, "after") for request in (ENTRY, POOLS, WRITE, RELOAD)],
 )
 def test_one_dropped_connection(
     patient: Patient, between: Interference, request_: str, when: str
@@ -57,7 +58,7 @@ def test_one_dropped_connection(
     """Before or after the API has done what it was asked: nobody can tell, and all is looked at."""
     name = f"drop-{DROPS.index((request_, when))}"
     between.make(Trouble(request_, drop="before" if when == "before" else "after", times=1))
-    options = unseen(name) if request_ == RELOAD else {}
+    options = unseen(name) if request_ == RELOAD else {"check": request_ == WRITE}
     answer = patient.publish(name, patient.origin("a"), **options)
     until("the connection was dropped", lambda: between.struck)
     assert answer["status"] == "active"
@@ -97,6 +98,7 @@ IN_WRITES = {
     "409-write": Refused(WRITE, 409, "version mismatch: version in configuration file is 9"),
     "429-write": Refused(WRITE, 429, "cannot start a new transaction, reached the maximum"),
     "500-write": Refused(WRITE, 500, NO_SPACE),
+    "500-pools": Refused(POOLS, 500, NO_SPACE),
     "500-map": Refused(MAP, 500, NO_SPACE),
 }
 
@@ -124,12 +126,13 @@ def test_refusals_of_the_api(patient: Patient, between: Interference, name: str)
     healed(patient, f"{refused.status} to {refused.request}")
 
 
-@pytest.mark.parametrize("name", IN_WRITES if LONG else ["409-write", "500-write"])
+@pytest.mark.parametrize("name", IN_WRITES if LONG else ["409-write", "500-write", "500-pools"])
 def test_refusals_of_writes(patient: Patient, between: Interference, name: str) -> None:
     """Routes are live all the same; that the files are behind is a warning."""
     refused = IN_WRITES[name]
     between.make(Trouble(refused.request, status=refused.status, message=refused.message))
-    answer = patient.publish(f"refused-{name}", patient.origin("a"))
+    check = refused.request == WRITE
+    answer = patient.publish(f"refused-{name}", patient.origin("a"), check=check)
     assert answer["status"] == "active"
     until("there is a warning", lambda: any(refused.message in w for w in patient.warnings()))
     assert patient.reasons() == ""

@@ -16,7 +16,7 @@ import pytest
 from harness.interference import Interference, Trouble
 from harness.patient import Patient
 from harness.polling import until
-from tests.e2e.faults import LONG, RELOAD, WRITE, healed, told
+from tests.e2e.faults import LONG, POOLS, RELOAD, WRITE, healed, told
 
 pytestmark = pytest.mark.dataplane_backend
 
@@ -54,16 +54,19 @@ def test_dataplane_is_killed_and_restarted(patient: Patient) -> None:
     healed(patient, "killed")
 
 
+@pytest.mark.parametrize("request_", [POOLS, WRITE])
 @pytest.mark.parametrize("after", [0, 10, 50] if LONG else [10])
 def test_dataplane_is_killed_while_it_writes(
-    patient: Patient, between: Interference, after: int
+    patient: Patient, between: Interference, after: int, request_: str
 ) -> None:
-    with killed_during(patient, between, WRITE, after):
+    name = f"write-{after}-{'check' if request_ == WRITE else 'plain'}"
+    with killed_during(patient, between, request_, after):
         for number in range(5):
-            patient.publish(f"write-{after}-{number}", patient.origin("b"), wait=1)
-    told(patient, f"write-{after}", "the Data Plane API at")
+            origin = patient.origin("b")
+            patient.publish(f"{name}-{number}", origin, wait=1, check=request_ == WRITE)
+    told(patient, name, "the Data Plane API at")
     patient.dataplane.start()
-    healed(patient, f"killed {after} ms after a write began")
+    healed(patient, f"killed {after} ms after {request_} began")
 
 
 @pytest.mark.parametrize("after", [0, 20, 100] if LONG else [20])

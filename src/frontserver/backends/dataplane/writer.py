@@ -110,7 +110,6 @@ class Writer:
             self._behind, self._written, self._version = True, None, None
         self._files.forget()
         self.pools.forget()
-        self._judges_pools = None
 
     async def flush(self) -> int:
         """Write what is behind; returns the bytes written.
@@ -236,7 +235,7 @@ class Writer:
         try:
             await self._client.runtime.servers(witness(label))
         except AbsentError:
-            self.reads_pools = False
+            self.reads_pools, self._judges_pools = False, None
             logger.warning(
                 "the Data Plane API stores %s, but HAProxy doesn't read it; "
                 "name it as the last file to have routes written there",
