@@ -140,8 +140,6 @@ class DataPlaneBackend:
                 back, there = not there, True
                 if before is not None and before == self._writer.version:
                     self._see_version(info.configuration, before)
-                if await self._writer.pools.was_edited():
-                    self._write_anew()
                 if self._untidy or self._dead.due:
                     await self._delete_dead()
             except ProxyError:
@@ -151,6 +149,15 @@ class DataPlaneBackend:
                 continue
             if (changed or back) and not self._switching:
                 self._changed()
+            if there:
+                await self._look_for_edits()
+
+    async def _look_for_edits(self) -> None:
+        try:
+            if await self._writer.pools.was_edited():
+                self._write_anew()
+        except ProxyError as error:
+            logger.info("the pools file couldn't be looked at: %s", error)
 
     def _changed(self) -> None:
         for listener in self._listeners:

@@ -31,6 +31,7 @@ class Form(Enum):
     """Where the pools of a configuration are."""
 
     WHOLE = auto()  # With all the rest; there is no pools file.
+    ALONE = auto()  # With all the rest, whatever there is in the pools file.
     TRIAL = auto()  # With all the rest; the pools file shows whether HAProxy reads it.
     SPLIT = auto()  # In the pools file.
 
@@ -94,8 +95,8 @@ class Document:
         if form is not Form.SPLIT:
             parts.append(pools)
         block = _block(label, form, pools)
-        if block is not None:
-            parts.insert(0, pools_file.choosing(block.key))
+        if form is not Form.WHOLE:
+            parts.insert(0, pools_file.choosing(block.key if block else pools_file.NO_BLOCK))
         return Text(_joined(parts), self._renderer.adopted(frontends), block)
 
     def _shard(
@@ -116,7 +117,7 @@ class Document:
 
 
 def _block(label: str, form: Form, pools: str) -> Block | None:
-    if form is Form.WHOLE:
+    if form in {Form.WHOLE, Form.ALONE}:
         return None
     witness = f"backend {pools_file.witness(label)} from fs_http\n"
     if form is Form.TRIAL:

@@ -31,10 +31,17 @@ class Files:
         self._storage = client.storage
         # What each file was last seen to hold.
         self._written: dict[str, str] = {}
+        self._doubts = 0
 
     def forget(self) -> None:
         """The Data Plane API may have other files by now."""
         self._written.clear()
+        self._doubts += 1
+
+    def _remember(self, name: str, text: str, doubts: int) -> None:
+        """A file holds this, unless there was a doubt since."""
+        if doubts == self._doubts:
+            self._written[name] = text
 
     async def prepare(self) -> None:
         """See to it that maps exist, without which no configuration is valid."""
@@ -60,7 +67,7 @@ class Files:
         """Store a certificate or a CA bundle."""
         if self._written.get(name) == pem:
             return
-        file = file_name(name)
+        file, doubts = file_name(name), self._doubts
         if is_certificate(name):
             stored = await self._storage.create_certificate(file, pem)
             directory = directory_of(stored.path)
@@ -69,7 +76,7 @@ class Files:
             stored = await self._storage.put_general(file, pem.encode())
             directory = directory_of(stored.path)
             self.places = msgspec.structs.replace(self.places, general=directory)
-        self._written[name] = pem
+        self._remember(name, pem, doubts)
 
     async def put_maps(self, maps: Maps) -> int:
         """Store all maps as they are; returns the bytes written."""
@@ -83,10 +90,10 @@ class Files:
         *others, last = _VALUES_FIRST
         for name in others:
             await self._write(name, await _text(maps[name]))
-        text = await _text(maps[last])
+        text, doubts = await _text(maps[last]), self._doubts
         self._written.pop(last, None)
         await self._storage.load_map(file_name(last), text)
-        self._written[last] = text
+        self._remember(last, text, doubts)
 
     async def drop_entries(self, *maps: Maps) -> None:
         """Take out of the stored routing maps whatever isn't in all of these.
@@ -112,8 +119,9 @@ class Files:
             return 0
         # Until it is known to be done, it may hold either.
         self._written.pop(name, None)
+        doubts = self._doubts
         await self._storage.replace_map(file_name(name), text)
-        self._written[name] = text
+        self._remember(name, text, doubts)
         return len(text)
 
 

@@ -32,9 +32,14 @@ _LOOK_RARITY = 100
 _KEPT = 2
 _HEAD = "# Written by frontserver; changes made here by hand are replaced.\n"
 _BLOCK = re.compile(
-    rf'^\.if streq\("\${_VARIABLE}",(?P<key>\S+)\)\n(?P<text>.*?)^\.endif\n# end of (?P=key)\n',
+    rf'^\.if streq\("\${_VARIABLE}",(?P<key>\S+)\)\n(?P<text>.*?)'
+    r"^\.endif\n# end of (?P=key) (?P<digest>[0-9a-f]+)\n",
     re.MULTILINE | re.DOTALL,
 )
+# No configuration has a block of this key. One with the mistake may be left over: HAProxy passes
+# over its only line, as it does with few others (3.0 to 3.4 count quotes in what isn't chosen).
+NO_BLOCK = "none"
+MISTAKE = "fs-no-such-section"
 
 
 def witness(label: str) -> str:
@@ -63,8 +68,10 @@ class PoolsFile:
         self._storage = client.storage
         # The oldest come first; `None` while that isn't known.
         self._blocks: dict[str, str] | None = None
-        self._digest = b""
+        self._digest = ""
         self._look_at = 0.0
+        # How often it was said that the file may be another.
+        self._doubts = 0
         self._lock = asyncio.Lock()
 
     async def look(self) -> None:
@@ -75,6 +82,7 @@ class PoolsFile:
     def forget(self) -> None:
         """The file may be another by now."""
         self._blocks = None
+        self._doubts += 1
 
     async def put(self, key: str, text: str, *, alone: bool, running: str | None) -> int:
         """Write a block; returns the bytes written, 0 if nothing is another.
@@ -82,9 +90,9 @@ class PoolsFile:
         Unless it is `alone`, that of what is `running` stays beside it, and the newest others.
         """
         async with self._lock:
-            stored = self._blocks
+            doubts, stored = self._doubts, self._blocks
             before = await self._read() if stored is None and not alone else stored or {}
-            others = [] if alone else [other for other in before if other != key]
+            others = [] if alone else [other for other in before if other not in {key, MISTAKE}]
             kept = {running, *others[-_KEPT:]}
             blocks = {other: before[other] for other in others if other in kept} | {key: text}
             if blocks == stored:
@@ -92,7 +100,9 @@ class PoolsFile:
             self._blocks = None
             content = await asyncio.to_thread(_content, blocks)
             await self._storage.replace_general(NAME, content)
-            self._blocks, self._digest = blocks, await asyncio.to_thread(_digest, content)
+            self._digest = await asyncio.to_thread(_digest, content)
+            if doubts == self._doubts:
+                self._blocks = blocks
             return len(content)
 
     async def was_edited(self) -> bool:
@@ -107,27 +117,36 @@ class PoolsFile:
                 content = await self._storage.general_content(NAME)
             except AbsentError:
                 content = b""
-            edited = await asyncio.to_thread(_digest, content) != self._digest
-        took = time.monotonic() - began
-        self._look_at = began + max(_LOOK_SECONDS, took * _LOOK_RARITY)
-        return edited
+            finally:
+                took = time.monotonic() - began
+                self._look_at = began + max(_LOOK_SECONDS, took * _LOOK_RARITY)
+            return await asyncio.to_thread(_digest, content) != self._digest
 
     async def _read(self) -> dict[str, str]:
         try:
             content = await self._storage.general_content(NAME)
         except AbsentError:
             return {}
-        text = content.decode("utf-8", "replace")
-        return {found["key"]: found["text"] for found in _BLOCK.finditer(text)}
+        return await asyncio.to_thread(_blocks_in, content)
 
 
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
+def _blocks_in(content: bytes) -> dict[str, str]:
+    """Those that are as they were written: what somebody put into one may not even be skipped."""
+    text = content.decode("utf-8", "replace")
+    return {
+        found["key"]: found["text"]
+        for found in _BLOCK.finditer(text)
+        if found["digest"] == _digest(found["text"].encode())
+    }
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _content(blocks: dict[str, str]) -> bytes:
     parts = (
-        f'.if streq("${_VARIABLE}",{key})\n{text}.endif\n# end of {key}\n'
+        f'.if streq("${_VARIABLE}",{key})\n{text}.endif\n# end of {key} {_digest(text.encode())}\n'
         for key, text in blocks.items()
     )
     return "\n".join([_HEAD, *parts]).encode()

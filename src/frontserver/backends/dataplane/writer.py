@@ -11,7 +11,7 @@ from frontserver.backends.dataplane.book import Book
 from frontserver.backends.dataplane.document import Document, Form, Text
 from frontserver.backends.dataplane.files import Files, Maps
 from frontserver.backends.dataplane.ledger import marker
-from frontserver.backends.dataplane.pools_file import NAME, PoolsFile, choosing, witness
+from frontserver.backends.dataplane.pools_file import MISTAKE, NAME, PoolsFile, choosing, witness
 from frontserver.backends.dataplane.takeovers import Takeovers
 from frontserver.backends.port import State
 from frontserver.dataplane.client import DataPlaneClient
@@ -67,8 +67,12 @@ class Writer:
         self._compose = compose
         self._version: int | None = None
         self._written: Text | None = None
-        # As HAProxy loaded them last: the API may put back the configuration of that moment.
+        # As HAProxy loaded them last, and as they were written last: the API may put back the
+        # configuration of that moment, and what it chooses from the pools file is of this one.
         self._loaded: Maps = _NO_MAPS
+        self._flushed: Maps = _NO_MAPS
+        # How often it was said that files may be others.
+        self._doubts = 0
         self._behind = False
         # Set where memory, disk and process may disagree; only a reload brings them together.
         self._apart: str | None = None
@@ -99,15 +103,19 @@ class Writer:
     def doubt(self, state: State, label: str) -> None:
         """This was found running, and any file may differ."""
         self.state, self.label = state, label
-        self._behind, self._written, self._version = True, None, None
-        self._files.forget()
-        self.pools.forget()
+        self._behind = True
+        self._forget_files()
         self._takeovers.forget()
 
     def edited(self) -> None:
         """Somebody else may have changed the file that is ours."""
         if self.state is not None:
-            self._behind, self._written, self._version = True, None, None
+            self._behind = True
+        self._forget_files()
+
+    def _forget_files(self) -> None:
+        self._doubts += 1
+        self._written = self._version = None
         self._files.forget()
         self.pools.forget()
 
@@ -151,6 +159,7 @@ class Writer:
         self.on_disk |= occupied
         written, all_acted = await self._put(text, actions)
         written += await self._files.put_maps(maps)
+        self._flushed = maps
         self.on_disk = occupied
         await self._weighed(weights, all_acted=all_acted)
         await self._takeovers.carry_out(due, all_acted=all_acted)
@@ -194,10 +203,10 @@ class Writer:
 
         Raises `ConfigRejectedError`.
         """
-        async with self._lock:
-            text = await self._text(state, label)
-            await self._put_block(text, alone=False)
-            await self._client.configuration.validate_raw(await self._whole(text))
+        # In one text: what is refused mustn't get into a file that HAProxy may start from.
+        form = Form.ALONE if self.pools.is_stored else Form.WHOLE
+        text = await asyncio.to_thread(self._document.text, state, label, form)
+        await self._client.configuration.validate_raw(await self._whole(text))
 
     async def _text(self, state: State, label: str) -> Text:
         form = await self._form()
@@ -212,15 +221,16 @@ class Writer:
             self._judges_pools = await self._sees_mistakes()
         return Form.SPLIT if self._judges_pools else Form.TRIAL
 
-    async def _sees_mistakes(self) -> bool:
-        """Whether the API refuses a configuration for what the pools file says."""
-        mistake = "fs-no-such-section"
-        await self.pools.put(mistake, f"{mistake}\n", alone=False, running=self.label)
+    async def _sees_mistakes(self) -> bool | None:
+        """Whether the API refuses a configuration for what the pools file says.
+
+        `None` if it refuses it for something else.
+        """
+        await self.pools.put(MISTAKE, f"{MISTAKE}\n", alone=False, running=self.label)
         try:
-            await self._client.configuration.validate_raw(choosing(mistake))
+            await self._client.configuration.validate_raw(choosing(MISTAKE))
         except ConfigRejectedError as error:
-            if mistake in str(error):
-                return True
+            return True if MISTAKE in str(error) else None
         logger.warning(
             "HAProxy reads %s, but the Data Plane API checks without it; "
             "name it in validate_files_after to have routes written there",
@@ -290,15 +300,15 @@ class Writer:
             self._written = self._version = None
             # By now the file may be the one that was loaded last, with others on the same slots.
             with suppress(FrontServerError):
-                await self._files.drop_entries(maps, self._loaded)
+                await self._files.drop_entries(maps, self._loaded, self._flushed)
             raise
-        self._loaded = maps
+        self._loaded = self._flushed = maps
         self._apart = None
         # Another worker: whatever was at run time only is as it is in the files.
         self._book.loaded(state)
         self._takeovers.forget()
         self.on_disk = frozenset(state.layout.slots.values())
-        self._behind = False
+        self._behind = self._written is None
 
     async def _wait_for(self, label: str) -> None:
         deadline = asyncio.get_running_loop().time() + _NEW_WORKER_SECONDS
@@ -308,6 +318,8 @@ class Writer:
                 return
             except AbsentError:
                 if asyncio.get_running_loop().time() > deadline:
+                    # Perhaps it was started without the pools file meanwhile.
+                    self.reads_pools, self._judges_pools = False, None
                     raise ProxyUnavailableError(
                         "HAProxy was reloaded, but another configuration answers"
                     ) from None
@@ -318,14 +330,17 @@ class Writer:
 
         Returns the bytes written, and whether all runtime actions were carried out.
         """
-        before, all_acted = self._written, True
+        doubts, before, all_acted = self._doubts, self._written, True
         # Else the API's file may choose another block of the pools file, until it is written.
         is_there = before is not None and before[:2] == text[:2]
         size = await self._put_block(text, alone=is_there)
         if actions or not is_there:
             all_acted = await self._replace(text, actions)
             size += len(text.sections)
-        self._written = text
+        if doubts == self._doubts:
+            self._written = text
+        else:
+            self._version, self._behind = None, True
         return size, all_acted
 
     async def _put_block(self, text: Text, *, alone: bool) -> int:
@@ -356,6 +371,7 @@ class Writer:
                 continue
             except RuntimeActionError as error:
                 logger.warning("the configuration is written, but not all is done: %s", error)
+                self._version = await configuration.version()
                 return False
             return True
         raise AssertionError("unreachable")

@@ -222,3 +222,116 @@ async def test_an_edit_is_looked_for_now_and_then() -> None:
     for _ in range(3):
         await file.was_edited()
     assert len(api.named("general_content")) == 1
+
+
+# --- what happens in between ---
+
+
+async def test_what_is_refused_never_gets_into_the_file(world: World) -> None:
+    """HAProxy stumbles over some of what it skips, such as half a quote."""
+    await settled(world)
+    before = world.api.files[NAME]
+    world.api.refused = "unmatched quote"
+    with pytest.raises(ConfigRejectedError):
+        await world.refill()
+    assert world.api.files[NAME] == before
+
+
+async def test_a_haproxy_started_without_it_and_reloaded_before_that_is_seen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontserver.backends.dataplane.writer._NEW_WORKER_SECONDS", 0.05)
+    await settled(world)
+    served = world.api.led()
+    world.api.read_after = None
+    world.api.restart()
+    with pytest.raises(ProxyUnavailableError, match="another configuration answers"):
+        await world.refill()
+
+    await world.heal(A)
+
+    assert world.api.led() == served
+
+
+async def test_a_doubt_while_the_pools_are_written_has_all_written_again(world: World) -> None:
+    """The API was away, and its file lost what chooses the pools."""
+    await settled(world)
+    await world.bring(A, B)
+    world.api.text = world.api.text.replace("    setenv FS_POOLS", "    # setenv FS_POOLS")
+
+    async def doubted() -> None:
+        world.backend._writer.edited()
+
+    world.api.meanwhile("replace_general", doubted)
+    await world.flush()
+    assert world.backend._writer.is_behind
+    await world.flush()
+    assert world.api.led(world.api.on_disk()) == world.api.led()
+    assert world.backend._writer.version == world.api.version_in_memory
+
+
+async def test_an_action_that_failed_leaves_the_version_known(world: World) -> None:
+    """Else an edit of the configuration wouldn't be noticed before the next reload."""
+    await settled(world)
+    await world.bring(A, B)
+    world.backend._book.weights["gone", "gone"] = 5
+    await world.flush()
+    await world.flush()
+    assert world.backend._writer.version == world.api.version_in_memory
+
+
+async def test_what_was_edited_in_a_block_is_not_written_back(world: World) -> None:
+    await settled(world)
+    await world.refill()
+    first = world.api.files[NAME].index("\n", world.api.files[NAME].index("\n.if ") + 1)
+    text = world.api.files[NAME]
+    assert text.count("\n.if ") > 1
+    world.api.files[NAME] = f"{text[:first]}\n.if feature(OPENSSL){text[first:]}"
+    world.backend._writer.edited()
+    await world.flush()
+    assert ".if feature" not in world.api.files[NAME]
+    assert world.api.led(world.api.on_disk()) == world.api.led()
+
+
+async def test_a_check_that_fails_for_another_reason_is_asked_again(world: World) -> None:
+    await world.begin(A)
+    world.api.refused = "haproxy.cfg:3: unknown keyword"
+    with pytest.raises(ConfigRejectedError):
+        await world.flush()
+    world.api.refused = None
+    await world.flush()
+    assert not pools(world)
+
+
+async def test_a_file_that_cannot_be_looked_at_disturbs_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frontserver.backends.dataplane.pools_file._LOOK_SECONDS", 0)
+    monkeypatch.setattr("frontserver.backends.dataplane.pools_file._LOOK_RARITY", 0)
+    await settled(world)
+    changes: list[None] = []
+    world.backend.on_change(lambda: changes.append(None))
+    world.api.fail("general_content", ProxyUnavailableError("permission denied"))
+    await world.backend._look_for_edits()
+    assert changes == []
+    world.api.files[NAME] += "# added\n"
+    await world.backend._look_for_edits()
+    assert world.backend._writer.is_behind
+
+
+async def test_a_configuration_that_was_not_loaded_yet_keeps_its_block(world: World) -> None:
+    """Killed between the write and the reload: a cold start has it, and checks take nothing."""
+    await settled(world)
+
+    async def die() -> None:
+        raise Died
+
+    world.api.meanwhile("replace_raw", die)
+    with pytest.raises(Died):
+        await world.refill()
+    await world.kill()
+    await world.start()
+    await world.look(A)
+    for number in range(4):
+        await world.backend._writer.validate(world.applied.state, f"000000-{number:08d}")
+    assert world.api.led(world.api.on_disk()) == world.api.led() != {}
