@@ -6,7 +6,8 @@ line of a payload on top. So commands are sent many at once, a line each, and an
 between the prompts. Each batch ends with `show info`, whose answer is known by its form: should the
 count ever be off by one, it is noticed, and no answer is given to the wrong command. It also tells
 whether this worker is still the current one: a reload leaves conversations with the old worker,
-which goes on accepting commands that nobody will ever see the effect of.
+which goes on accepting commands. Visitors who are still connected to it would feel them: what it is
+told of a new server it doesn't use (503). So after a pause it is asked before it is told anything.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ _PROMPT = b"\n> "
 _QUESTION = Encoded("show info", b"show info\n")
 # Longer than `stats timeout` (10 s); short, because a conversation keeps an old worker alive.
 _GREETING = b"prompt\nset timeout cli 60s\n" + _QUESTION.data
+# Seconds for which a worker that was the current one is taken to be.
+_FRESH = 0.02
 # Sent at once, so that HAProxy never waits for us to read while we wait for it to read.
 _WINDOW = 12_000
 _CHUNK = 1 << 16
@@ -134,6 +137,8 @@ class RuntimeClient:
 
     async def _talk(self, conversation: _Conversation, encoded: list[Encoded]) -> list[str]:
         try:
+            if not conversation.is_fresh:
+                await conversation.confirm()
             return await conversation.exchange(encoded)
         except (_NothingSentError, _ReplacedError):
             # What a worker that leaves was told, the new one has not heard of.
@@ -194,8 +199,9 @@ class _Conversation:
         self._ended: OSError | _StaleError | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(connection, self._read)
-        # The PID of the worker at the other end, once it has said so.
+        # The PID of the worker at the other end, once it has said so, and when it said so last.
         self.worker = 0
+        self._judged_at = 0.0
 
     @classmethod
     async def begin(cls, path: Path, timeout: float) -> _Conversation:  # noqa: ASYNC109
@@ -249,6 +255,17 @@ class _Conversation:
         if version is not None:
             self.capabilities = Capabilities.from_version(version)
         self.worker = pid
+        self._judged_at = self._loop.time()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether this was the current worker a moment ago."""
+        return self._loop.time() - self._judged_at < _FRESH
+
+    async def confirm(self) -> None:
+        """Raise `_ReplacedError` if another worker has taken this one's place."""
+        (answer,) = await self._piece(_QUESTION.data, 1)
+        self._judge(_text(answer, 0))
 
     def close(self) -> None:
         self._loop.remove_reader(self._connection)

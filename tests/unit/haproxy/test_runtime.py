@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from frontserver.errors import CommandRefusedError, ProxyError, ProxyUnavailableError
+from frontserver.haproxy import runtime
 from frontserver.haproxy.runtime import RuntimeClient
 from tests.unit.haproxy.fakes import FakeRuntime, master_socket
 
@@ -170,9 +171,27 @@ async def test_a_question_that_reached_a_replaced_worker_is_asked_again(
     assert worker.connections == 2
 
 
-async def test_a_change_that_a_replaced_worker_took_is_made_on_the_new_one(
-    worker: FakeRuntime, client: RuntimeClient
+async def test_after_a_pause_a_replaced_worker_is_told_nothing(
+    worker: FakeRuntime, client: RuntimeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Visitors that are still connected to it would feel it."""
+    monkeypatch.setattr(runtime, "_FRESH", 0)
+    await client.run(["show a"])
+
+    def replaced(_: str) -> bool:
+        worker.stopping = worker.connections == 1
+        return True
+
+    worker.before_answer = replaced
+    assert await client.run(["add map /m c d"]) == [""]
+    assert worker.connections == 2
+    assert worker.received == [("show a", ""), ("add map /m c d", "")]
+
+
+async def test_a_change_that_a_replaced_worker_took_is_made_on_the_new_one(
+    worker: FakeRuntime, client: RuntimeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "_FRESH", 60)
     await client.run(["show a"])
 
     def replaced(_: str) -> bool:
