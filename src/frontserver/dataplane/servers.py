@@ -10,6 +10,7 @@ import msgspec
 from frontserver.dataplane import words
 from frontserver.dataplane.calls import BASE, RuntimeCalls
 from frontserver.dataplane.connection import decoded
+from frontserver.dataplane.errors import AbsentError
 from frontserver.dataplane.refusals import out_of_reach
 
 _STATS = "/services/haproxy/stats/native?type=server"
@@ -66,6 +67,14 @@ _stats = msgspec.json.Decoder(_StatsAnswer)
 
 class Servers(RuntimeCalls):
     """Adds, switches and deletes servers; lost at the next reload unless the file has them."""
+
+    async def has_backend(self, backend: str) -> bool:
+        """Whether HAProxy has loaded a backend of this name."""
+        try:
+            await self.servers(backend)
+        except AbsentError:
+            return False
+        return True
 
     async def servers(self, backend: str) -> tuple[RuntimeServer, ...]:
         """A backend's servers, none if it is empty. Raises `AbsentError` for no such backend."""

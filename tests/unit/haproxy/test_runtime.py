@@ -156,17 +156,22 @@ async def test_no_worker_but_one_that_leaves_is_an_error(
         await client.run(["add map /m a b"])
 
 
+def replace(worker: FakeRuntime) -> None:
+    """From the next line on, whoever is connected first speaks to a worker that leaves."""
+
+    def leaves(_: str) -> bool:
+        worker.stopping = worker.connections == 1
+        return True
+
+    worker.before_answer = leaves
+
+
 async def test_a_question_that_reached_a_replaced_worker_is_asked_again(
     worker: FakeRuntime, client: RuntimeClient
 ) -> None:
     worker.answers = {"show a": "a\n"}
     await client.run(["show a"])
-
-    def replaced(_: str) -> bool:
-        worker.stopping = worker.connections == 1
-        return True
-
-    worker.before_answer = replaced
+    replace(worker)
     assert await client.run(["show a", "get map /m k"]) == ["a", ""]
     assert worker.connections == 2
 
@@ -177,12 +182,7 @@ async def test_after_a_pause_a_replaced_worker_is_told_nothing(
     """Visitors that are still connected to it would feel it."""
     monkeypatch.setattr(runtime, "_FRESH", 0)
     await client.run(["show a"])
-
-    def replaced(_: str) -> bool:
-        worker.stopping = worker.connections == 1
-        return True
-
-    worker.before_answer = replaced
+    replace(worker)
     assert await client.run(["add map /m c d"]) == [""]
     assert worker.connections == 2
     assert worker.received == [("show a", ""), ("add map /m c d", "")]
@@ -193,12 +193,7 @@ async def test_a_change_that_a_replaced_worker_took_is_made_on_the_new_one(
 ) -> None:
     monkeypatch.setattr(runtime, "_FRESH", 60)
     await client.run(["show a"])
-
-    def replaced(_: str) -> bool:
-        worker.stopping = worker.connections == 1
-        return True
-
-    worker.before_answer = replaced
+    replace(worker)
     assert await client.run(["add map /m c d"]) == [""]
     assert worker.connections == 2
     assert [line for line, _ in worker.received].count("add map /m c d") == 2

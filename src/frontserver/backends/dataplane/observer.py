@@ -57,7 +57,9 @@ class Observer:
         same = self.worker == info.pid
         self.version, self.worker = info.version, info.pid
         self.label = await self._running_label()
-        self.reads_pools = self.label is not None and await self._has(witness(self.label))
+        self.reads_pools = self.label is not None and await self._runtime.has_backend(
+            witness(self.label)
+        )
         manifest = self._ledger.get(self.label) if self.label else None
         if manifest is None:
             logger.warning("HAProxy runs a configuration that isn't known; it will be replaced")
@@ -98,16 +100,9 @@ class Observer:
         self.labels = labels_in(raw.text)
         candidates = dict.fromkeys([*self.labels, *self._ledger.labels()])
         for label in candidates:
-            if await self._has(marker(label)):
+            if await self._runtime.has_backend(marker(label)):
                 return label
         return None
-
-    async def _has(self, backend: str) -> bool:
-        try:
-            await self._runtime.servers(backend)
-        except AbsentError:
-            return False
-        return True
 
     async def _entries(self, name: str) -> list[tuple[str, str]]:
         found = await self._runtime.entries(file_name(name))

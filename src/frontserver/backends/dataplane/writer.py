@@ -242,17 +242,14 @@ class Writer:
         """See whether HAProxy has read the pools file with this configuration."""
         if not self.pools.is_stored:
             return
-        try:
-            await self._client.runtime.servers(witness(label))
-        except AbsentError:
-            self.reads_pools, self._judges_pools = False, None
+        self.reads_pools = await self._client.runtime.has_backend(witness(label))
+        if not self.reads_pools:
+            self._judges_pools = None
             logger.warning(
                 "the Data Plane API stores %s, but HAProxy doesn't read it; "
                 "name it as the last file to have routes written there",
                 NAME,
             )
-        else:
-            self.reads_pools = True
 
     async def _whole(self, text: Text) -> str:
         if self._compose is None:
@@ -312,17 +309,13 @@ class Writer:
 
     async def _wait_for(self, label: str) -> None:
         deadline = asyncio.get_running_loop().time() + _NEW_WORKER_SECONDS
-        while True:
-            try:
-                await self._client.runtime.servers(marker(label))
-                return
-            except AbsentError:
-                if asyncio.get_running_loop().time() > deadline:
-                    # Perhaps it was started without the pools file meanwhile.
-                    self.reads_pools, self._judges_pools = False, None
-                    raise ProxyUnavailableError(
-                        "HAProxy was reloaded, but another configuration answers"
-                    ) from None
+        while not await self._client.runtime.has_backend(marker(label)):
+            if asyncio.get_running_loop().time() > deadline:
+                # Perhaps it was started without the pools file meanwhile.
+                self.reads_pools, self._judges_pools = False, None
+                raise ProxyUnavailableError(
+                    "HAProxy was reloaded, but another configuration answers"
+                )
             await asyncio.sleep(_POLL)
 
     async def _put(self, text: Text, actions: Sequence[str] = ()) -> tuple[int, bool]:

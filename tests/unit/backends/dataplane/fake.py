@@ -266,6 +266,13 @@ class FakeApi:
         await self._called("servers", backend)
         return tuple(_seen(name, server) for name, server in self._backend(backend).items())
 
+    async def has_backend(self, backend: str) -> bool:
+        try:
+            await self.servers(backend)
+        except AbsentError:
+            return False
+        return True
+
     async def add_server(self, backend: str, server: Mapping[str, Any]) -> bool:
         await self._called("add_server", backend)
         servers = self._backend(backend)
