@@ -1,7 +1,8 @@
 """Series: what one more route costs in CPU and in bytes written, and what memory all of them take.
 
 What a part does anyway (looking for drift, checking origins) is measured before, for as long, and
-taken off. Only routes of the most frequent profile are added, few enough that no pool runs low.
+taken off. Only routes of the most frequent profile are added, few enough that no pool runs low, and
+as many as three of the database's checkpoints: each merges what came since the one before.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from bench.systems.base import System, is_served
 from bench.wire import ClosedError, Connection
 from harness.errors import HarnessError
 
-# The pool's low water mark is beyond it at every size.
-_ROUTES = 40
+# The pool's low water mark is beyond it at every size, and a checkpoint comes every 64 commits: with
+# fewer routes, one would be counted in full or not at all.
+_ROUTES = 192
 # Before these, and not counted: after a reload the first change copies each map that it touches,
-# which belongs to the reload.
-_FIRST = 3
+# and the first checkpoint after loading merges what loading stored.
+_FIRST = 64
 # Disk follows a moment after the answer, and statuses a second after.
 _AFTERWARDS = 2.0
 _PAUSE = 0.05
@@ -50,6 +52,7 @@ def _cost(system: System, size: int, fleet: Fleet, options: Options) -> list[Cos
     routes = Additions(fleet.origin.ports, prefix=f"c{size}x").take(_FIRST + _ROUTES, (0,))
     system.prepare(routes)
     first, routes = routes[:_FIRST], routes[_FIRST:]
+    _settle(system)
     for route in first:
         _publish(system, route, options.patience)
     _settle(system)
