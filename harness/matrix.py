@@ -24,7 +24,9 @@ from harness.errors import UnavailableError
 
 # The versions that the product is for.
 SUPPORTED = ("2.8", "3.0", "3.2", "3.4")
-_SUITE = ("tests/e2e", "-m", "not dataplane_backend and not long")
+_SUITE = ("tests/e2e", "tests/stateful/test_agreement.py")
+# What the session of each backend runs, too.
+_CHOICE = {"file": "not dataplane_backend", "dataplane": "not long"}
 _HEADINGS = ("HAProxy", "backend", "MongoDB", "where", "passed", "skipped", "failed", "seconds", "")
 
 
@@ -80,9 +82,9 @@ def main(
 ) -> None:
     """Run pytest with these arguments in every cell; each option may be given more than once.
 
-    Arguments come after `--`; without any it is the end-to-end suite.
+    Arguments come after `--`; without any it is the end-to-end suite, of which only the tests that
+    have a mongod run for each kind of MongoDB but the first.
     """
-    pytest_arguments = pytest_arguments or _SUITE
     reports.mkdir(parents=True, exist_ok=True)
     missing = _images(haproxy) if "containers" in where else {}
     outcomes = []
@@ -92,10 +94,17 @@ def main(
         if cell.where == "containers" and cell.haproxy in missing:
             outcomes.append(Outcome(cell, reason=missing[cell.haproxy]))
         else:
-            outcomes.append(_run(cell, report, pytest_arguments))
+            arguments = pytest_arguments or suite(cell, first=cell.mongodb == mongodb[0])
+            outcomes.append(_run(cell, report, arguments))
         (reports / "matrix.md").write_text("".join(table(outcomes)))
     click.echo("".join(table(outcomes)))
     sys.exit(0 if all(each.is_good for each in outcomes) else 1)
+
+
+def suite(cell: Cell, *, first: bool) -> tuple[str, ...]:
+    """All end-to-end tests of a cell; those with a mongod, unless it is of the first kind."""
+    choice = _CHOICE[cell.backend]
+    return (*_SUITE, "-m", choice if first else f"{choice} and mongodb")
 
 
 def table(outcomes: Sequence[Outcome]) -> Iterator[str]:

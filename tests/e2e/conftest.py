@@ -41,6 +41,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "dataplane_backend: on a Data Plane API, whatever HARNESS_BACKEND says"
     )
+    config.addinivalue_line(
+        "markers", "mongodb: has a mongod, of the kind that HARNESS_MONGODB says; marked by itself"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what has a mongod: with the other kind of MongoDB, all else would run the same again."""
+    for item in items:
+        if "mongod_binary" in getattr(item, "fixturenames", ()):
+            item.add_marker("mongodb")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.matrix import Cell, counted, table
+from harness.matrix import Cell, counted, suite, table
 
 CELL = Cell("3.4", "file", "single", "native")
 REPORT = """\
@@ -48,3 +48,14 @@ def test_a_cell_says_how_to_make_its_stacks() -> None:
         "HARNESS_MONGODB": "single",
         "HARNESS_WHERE": "native",
     }
+
+
+def test_the_other_kind_of_mongodb_has_only_the_tests_that_have_one() -> None:
+    (*paths, _, whole), (*same, _, part) = suite(CELL, first=True), suite(CELL, first=False)
+    assert paths == same == ["tests/e2e", "tests/stateful/test_agreement.py"]
+    assert part == f"{whole} and mongodb"
+
+
+def test_each_backend_has_the_tests_of_its_own() -> None:
+    assert "not dataplane_backend" in suite(CELL, first=True)
+    assert "not long" in suite(CELL._replace(backend="dataplane"), first=True)
