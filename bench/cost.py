@@ -18,7 +18,7 @@ from bench.systems.base import System, is_served
 from bench.wire import ClosedError, Connection
 from harness.errors import HarnessError
 
-# The pool's low water mark is beyond it at every size, and a checkpoint comes every 64 commits: with
+# The pool's low water mark is beyond it at every size. A checkpoint comes every 64 commits: with
 # fewer routes, one would be counted in full or not at all.
 _ROUTES = 192
 # Before these, and not counted: after a reload the first change copies each map that it touches,
