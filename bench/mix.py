@@ -8,6 +8,7 @@ small, run low and are refilled while we measure. Three routes in ten have healt
 
 from __future__ import annotations
 
+import resource
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,8 @@ STANDARD = (0, 1, 2)
 
 _TAIL = 1.6
 _GOLDEN = 0.6180339887498949
+# HAProxy reserves a descriptor for each check, and doesn't start if it can't have them.
+_DESCRIPTORS_FOR_CHECKS = 0.75
 # Below the product's limit of 1,000 routes an agent.
 _ROUTES_AN_AGENT = 900
 
@@ -98,13 +101,30 @@ class Names:
         )
 
 
-def base(size: int, ports: Sequence[int]) -> list[Route]:
-    """The routes that are there at first; a longer list begins with a shorter one."""
+def base(size: int, ports: Sequence[int], *, checks: int | None = None) -> list[Route]:
+    """The routes that are there at first; a longer list begins with a shorter one.
+
+    At most `checks` of them have health checks, as many as this process's limit of open files
+    lets HAProxy have, unless told otherwise; the others are plain ones.
+    """
+    left = most_checks() if checks is None else checks
     weights = list(accumulate((rank + 1) ** -_TAIL for rank in range(len(PROFILES))))
     names = Names("b", ports)
-    # A low-discrepancy sequence: every part of the list has the mix of the whole.
-    shares = ((0.5 + number * _GOLDEN) % 1 for number in range(size))
-    return [names.route(bisect_right(weights, share * weights[-1])) for share in shares]
+    routes = []
+    for number in range(size):
+        # A low-discrepancy sequence: every part of the list has the mix of the whole.
+        share = (0.5 + number * _GOLDEN) % 1
+        profile = bisect_right(weights, share * weights[-1])
+        if "check" in PROFILES[profile]:
+            profile = profile if left else 0
+            left = max(0, left - 1)
+        routes.append(names.route(profile))
+    return routes
+
+
+def most_checks() -> int:
+    """How many health checks leave HAProxy descriptors to serve with."""
+    return int(resource.getrlimit(resource.RLIMIT_NOFILE)[1] * _DESCRIPTORS_FOR_CHECKS)
 
 
 class Additions:

@@ -46,6 +46,13 @@ def test_three_routes_in_ten_have_checks() -> None:
     assert 0.28 < loaded / 10_000 < 0.33
 
 
+def test_no_more_routes_have_checks_than_haproxy_has_descriptors_for() -> None:
+    routes = base(1000, PORTS, checks=20)
+
+    assert sum("check" in route.options for route in routes) == 20
+    assert len(routes) == 1000
+
+
 def test_at_a_thousand_routes_every_profile_has_enough_for_spare_slots() -> None:
     counts = Counter(route.profile for route in base(1000, PORTS))
 

@@ -117,12 +117,9 @@ class DataPlaneBackend:
         await self._delete_dead()
         self._files.forget()
         await self._files.prepare()
-        if not self._shared:
-            await self._writer.pools.look()
         await self._files.put_certificates(empty.config)
         self._use_places()
-        # Whatever was away has come back, perhaps with another file under the same version.
-        self._writer.edited()
+        await self._writer.came_back()
 
     def _use_places(self) -> None:
         self._performer.places = self._files.places

@@ -107,6 +107,13 @@ class Writer:
         self._forget_files()
         self._takeovers.forget()
 
+    async def came_back(self) -> None:
+        """The API was away, or we were: it may have another file, and check in another way."""
+        self._judges_pools = None
+        if self._compose is None:
+            await self.pools.look()
+        self.edited()
+
     def edited(self) -> None:
         """Somebody else may have changed the file that is ours."""
         if self.state is not None:

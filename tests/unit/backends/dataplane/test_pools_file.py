@@ -151,6 +151,20 @@ async def test_a_check_that_does_not_read_it_judges_everything_in_one_file(
     assert world.api.led(world.api.on_disk()) == world.api.led()
 
 
+async def test_an_api_that_comes_back_with_another_check_is_asked_anew(world: World) -> None:
+    await settled(world)
+    world.api.checked_after = None
+    await world.start()
+    await world.flush()
+    assert pools(world)
+    assert world.api.led(world.api.on_disk()) == world.api.led() != {}
+
+    world.api.checked_after = NAME
+    await world.start()
+    await world.flush()
+    assert not pools(world)
+
+
 async def test_a_haproxy_started_without_it_gets_everything_anew(world: World) -> None:
     await settled(world)
     served = world.api.led()
