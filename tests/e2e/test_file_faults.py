@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -129,6 +130,32 @@ def test_an_old_worker_that_stays_is_no_fault(patient: Patient) -> None:
     for _ in range(5):
         patient.stack.front.reload_haproxy()
     healed(patient, "five reloads by somebody else")
+
+
+def test_haproxy_may_open_few_files(make_stack: MakeStack) -> None:
+    """It reserves one for each health check: what it couldn't start with is refused, by route."""
+    patient = Patient(make_stack(backend="file"))
+    front = patient.stack.front
+    resource.prlimit(front.pid, resource.RLIMIT_NOFILE, (600, 600))
+    front.kill_haproxy()
+    patient.healed(30)
+    with patient:
+        for number in range(600):
+            name = f"patient-check-{number}"
+            answer = patient.agent.api.http(name, patient.origin("a").url, wait=15, check=True)
+            said = answer.json()
+            if said["status"] != "active":
+                break
+            patient.promises[name] = patient.origin("a").name
+        assert 60 < number < 200
+        assert said["status"] == "failed"
+        assert "LimitNOFILE" in said["reason"]
+        patient.said = said["reason"]
+        patient.publish("patient-plain", patient.origin("b"))
+        assert patient.visitors.complaints == []
+    with patient:
+        front.kill_haproxy()
+        healed(patient, "HAProxy killed with as many checks as it has files for", undisturbed=False)
 
 
 # --- what HAProxy runs, changed behind the front server's back ---

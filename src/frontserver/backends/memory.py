@@ -46,6 +46,7 @@ class MemoryBackend:
         # Profiles of which backends can be made at run time.
         self.growing: frozenset[str] = frozenset()
         self.limits = RuntimeLimits()
+        self.most_checks: int | None = None
         self.disk_problem: str | None = None
         self.reloads: list[tuple[ReloadReason, ...]] = []
         self.performed: list[Action] = []

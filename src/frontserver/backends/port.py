@@ -164,6 +164,11 @@ class Backend(Protocol):
         """What can't be done at run time."""
         ...
 
+    @property
+    def most_checks(self) -> int | None:
+        """With how many servers' health checks HAProxy can start; `None` if that isn't known."""
+        ...
+
     async def leftovers(self) -> Leftovers:
         """The workers that reloads replaced and that still serve; none if that can't be told."""
         ...

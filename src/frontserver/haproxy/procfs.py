@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,18 @@ def listener(port: int) -> str | None:
                     name = (_PROC / str(pid) / "comm").read_text().strip()
                     return f"{name} (PID {pid})"
     return None
+
+
+def most_files(pid: int) -> int | None:
+    """How many files a HAProxy may open, at the most that it can ask for; `None` if unknown."""
+    try:
+        if not (_PROC / str(pid) / "comm").read_text().startswith("haproxy"):
+            return None  # It runs elsewhere, and its number is somebody else's here.
+        limits = (_PROC / str(pid) / "limits").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^Max open files +\S+ +(\d+)", limits, re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def private_memory(pid: int) -> int:

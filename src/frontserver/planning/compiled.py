@@ -170,6 +170,11 @@ class CompiledRoute(msgspec.Struct, frozen=True):
     values: tuple[SlotValue, ...] = ()
     ca_files: tuple[CaFile, ...] = ()
 
+    @property
+    def checks(self) -> int:
+        """How many of its servers have health checks."""
+        return sum(server.check is not None for server in self.servers)
+
 
 class Frontends(msgspec.Struct, frozen=True):
     """Everything outside the routes. A difference here needs a reload.

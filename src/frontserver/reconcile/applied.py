@@ -50,6 +50,8 @@ class Applied:
         self._policy = policy
         self._resting: dict[str, tuple[Action, ...]] = {}
         self._routing: Counter[str] = Counter()
+        # How many servers have health checks.
+        self.checks = 0
         # Whether HAProxy runs a configuration of ours; until then nothing can be derived from it.
         self.known = True
 
@@ -233,6 +235,7 @@ class Applied:
     def _become(self, state: State) -> None:
         self.state = state
         self._routing.clear()
+        self.checks = 0
         for route in state.config.routes.values():
             self._count(route, 1)
 
@@ -243,7 +246,10 @@ class Applied:
             self._count(change.new, 1)
 
     def _count(self, route: CompiledRoute | None, by: int) -> None:
-        for name, _ in route.routing if route else ():
+        if route is None:
+            return
+        self.checks += by * route.checks
+        for name, _ in route.routing:
             self._routing[name] += by
 
     def _keep_resting(self) -> None:

@@ -12,7 +12,7 @@ from frontserver.backends.port import Backend
 from frontserver.model.measurements import Measurements
 from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import PutBackend
-from frontserver.planning.diff import diff
+from frontserver.planning.diff import Changes, diff
 from frontserver.planning.layout import PoolPolicy
 from frontserver.planning.plan import Plan, ReloadReason, plan
 from frontserver.reconcile.applied import Applied
@@ -23,6 +23,11 @@ from frontserver.reconcile.reloads import Reloads
 from frontserver.reconcile.waiting import Waiting
 
 logger = logging.getLogger(__name__)
+
+_NO_ROOM = (
+    "HAProxy may open too few files for more health checks than {most}; "
+    "raise its limit (LimitNOFILE), or ask for no check"
+)
 
 
 class Rollout:
@@ -67,6 +72,7 @@ class Rollout:
             taken -= await self._evict(self._desired.handed_over(taken))
             blocked = await self._desired.recompile_in_turns(taken, self._applied.config)
             changes = diff(self._applied.config, self._desired.config, taken)
+            changes, beyond = self._fitting(changes)
             planned = plan(changes, self._applied.layout, self._growing, self._backend.limits)
             if planned.certificates:
                 await self._certificates.serve()
@@ -83,7 +89,7 @@ class Rollout:
                     steps=(),
                 )
             deferred = {change.key for change in planned.deferred}
-            self._outcomes.publish(taken - deferred, blocked, refused)
+            self._outcomes.publish(taken - deferred, blocked, {**refused, **beyond})
             taken = deferred
             self._outcomes.await_reload(planned.why)
             if not await self._begin_reload(planned):
@@ -91,6 +97,27 @@ class Rollout:
         except BaseException:
             self._waiting.add(taken)
             raise
+
+    def _fitting(self, changes: Changes) -> tuple[Changes, dict[RouteKey, str]]:
+        """The changes with as many health checks as HAProxy can have, and why not the others.
+
+        At run time it would take more, and then not start with what is on disk.
+        """
+        most = self._backend.most_checks
+        if most is None:
+            return changes, {}
+        beyond: dict[RouteKey, str] = {}
+        room = most - self._applied.checks
+        for change in changes.routes:
+            more = sum(r.checks * by for r, by in ((change.new, 1), (change.old, -1)) if r)
+            if more > max(0, room):
+                beyond[change.key] = _NO_ROOM.format(most=most)
+            else:
+                room -= more
+        if not beyond:
+            return changes, beyond
+        routes = tuple(change for change in changes.routes if change.key not in beyond)
+        return msgspec.structs.replace(changes, routes=routes), beyond
 
     async def finish_reload(self) -> None:
         """Carry out the reload that is prepared; raises what it does, and its routes wait then."""

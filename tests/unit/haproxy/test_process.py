@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -259,6 +260,14 @@ async def test_a_graceful_stop_lets_a_request_finish(site: Site) -> None:
     writer.close()
     await writer.wait_closed()
     assert await stopping is True
+
+
+async def test_how_many_files_it_may_open_is_known_of_a_haproxy_alone(site: Site) -> None:
+    process = site.process()
+    await process.ensure_running()
+    assert process.pid is not None
+    assert procfs.most_files(process.pid) == resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert procfs.most_files(os.getpid()) is None
 
 
 async def test_a_graceful_stop_that_takes_too_long_is_cut_short(site: Site) -> None:

@@ -93,6 +93,39 @@ async def test_what_haproxy_refuses_at_run_time_fails_alone() -> None:
     assert "bad.apps.example.com" not in world.maps(HOSTS)
 
 
+async def test_more_checks_than_haproxy_has_files_for_fail_alone() -> None:
+    world = World()
+    world.backend.most_checks = 2
+    first, second, plain = await world.publish(
+        http("a", check=HealthCheck()), http("b", check=HealthCheck()), http("c")
+    )
+    assert {first.state, second.state, plain.state} == {ACTIVE}
+
+    (third,) = await world.publish(http("d", check=HealthCheck()))
+    assert third.state == FAILED
+    assert third.reason is not None
+    assert "LimitNOFILE" in third.reason
+    (changed,) = await world.publish(http("c", check=HealthCheck()))
+    assert changed.state == FAILED
+    assert world.servers_of("c.apps.example.com") == ["10.0.0.1:3000"]
+
+    (moved,) = await world.publish(http("b", "http://10.0.0.3:3000", check=HealthCheck()))
+    assert moved.state == ACTIVE
+    world.source.remove(http("a"))
+    (third,) = await world.publish(http("d", check=HealthCheck()))
+    assert third.state == ACTIVE
+
+
+async def test_those_beyond_get_their_turn_once_there_is_room() -> None:
+    world = World(timing=msgspec.structs.replace(QUICK, refused=0.01))
+    world.backend.most_checks = 1
+    await world.publish(http("a", check=HealthCheck()), http("b", check=HealthCheck()))
+    assert world.reconciler.status(http("b").key).state == FAILED
+    world.source.remove(http("a"))
+    async with world.running():
+        await until(lambda: world.reconciler.status(http("b").key).state == ACTIVE)
+
+
 async def test_a_refused_update_leaves_what_ran_before() -> None:
     def refuses(thing: object) -> str | None:
         bad = isinstance(thing, PutServer) and thing.server.address == "10.0.0.66"

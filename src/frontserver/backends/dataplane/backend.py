@@ -90,6 +90,10 @@ class DataPlaneBackend:
         return _LIMITS
 
     @property
+    def most_checks(self) -> int | None:
+        return None  # The API doesn't tell how many files HAProxy may open.
+
+    @property
     def growing(self) -> frozenset[str]:
         return frozenset()
 

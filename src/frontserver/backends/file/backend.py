@@ -262,6 +262,10 @@ class FileBackend:
     def limits(self) -> RuntimeLimits:
         return RuntimeLimits()
 
+    @property
+    def most_checks(self) -> int | None:
+        return self._observer.most_checks
+
     async def leftovers(self) -> Leftovers:
         return await self._old_workers.leftovers()
 

@@ -15,6 +15,7 @@ from frontserver.backends.file.performer import Performer
 from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import Look
 from frontserver.errors import CommandRefusedError, ProxyError
+from frontserver.haproxy import procfs
 from frontserver.haproxy.commands import word
 from frontserver.haproxy.probe import Prober, ask
 from frontserver.haproxy.reads import (
@@ -34,11 +35,16 @@ logger = logging.getLogger(__name__)
 
 _PREFIX = "frontserver-"
 
+# HAProxy reserves a file for each health check, and doesn't start if it can't have them; neither
+# does it with few left for connections. So many are left, or a quarter.
+_FILES_FOR_OTHERS = 512
+
 
 class Observer:
     """Asks one HAProxy what it runs, all of it or a part, and what it can do.
 
-    `version` and `worker` (its pid) are those that answered last, `None` until one has;
+    `version` and `worker` (its pid) are those that answered last, `None` until one has, and
+    `most_checks` is as many health checks as that one has files for, `None` if it can't be told;
     `learning` is the trial of profiles that goes on beside, if any does.
     """
 
@@ -53,6 +59,7 @@ class Observer:
     ) -> None:
         self.version: str | None = None
         self.worker: int | None = None
+        self.most_checks: int | None = None
         self.capabilities: Capabilities | None = None
         self.learning: asyncio.Task[None] | None = None
         self._runtime = runtime
@@ -71,6 +78,7 @@ class Observer:
             self._performer.forget_leaving()
             self._old_workers.expect()
         self.worker = info.pid
+        self.most_checks = _most_checks(procfs.most_files(info.pid))
         await self._learn(info.version)
         loaded = self._loaded(info.description)
         if loaded is None:
@@ -195,3 +203,7 @@ class Observer:
             for name, state in found.get(backend, {}).items()
             if (backend, name) not in leaving
         }
+
+
+def _most_checks(files: int | None) -> int | None:
+    return None if files is None else max(0, files - max(files // 4, _FILES_FOR_OTHERS))
