@@ -54,8 +54,9 @@ STANDARD = (0, 1, 2)
 
 _TAIL = 1.6
 _GOLDEN = 0.6180339887498949
-# HAProxy reserves a descriptor for each check, and doesn't start if it can't have them.
-_DESCRIPTORS_FOR_CHECKS = 0.75
+# HAProxy reserves a file for each check, and doesn't start if it can't have them. The product gives
+# checks three quarters of what it may open, and the routes that are added need some, too.
+_FILES_FOR_CHECKS = 0.6
 # Below the product's limit of 1,000 routes an agent.
 _ROUTES_AN_AGENT = 900
 
@@ -123,8 +124,8 @@ def base(size: int, ports: Sequence[int], *, checks: int | None = None) -> list[
 
 
 def most_checks() -> int:
-    """How many health checks leave HAProxy descriptors to serve with."""
-    return int(resource.getrlimit(resource.RLIMIT_NOFILE)[1] * _DESCRIPTORS_FOR_CHECKS)
+    """How many health checks leave HAProxy files to serve with."""
+    return int(resource.getrlimit(resource.RLIMIT_NOFILE)[1] * _FILES_FOR_CHECKS)
 
 
 class Additions:

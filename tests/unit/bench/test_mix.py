@@ -46,7 +46,7 @@ def test_three_routes_in_ten_have_checks() -> None:
     assert 0.28 < loaded / 10_000 < 0.33
 
 
-def test_no_more_routes_have_checks_than_haproxy_has_descriptors_for() -> None:
+def test_no_more_routes_have_checks_than_haproxy_has_files_for() -> None:
     routes = base(1000, PORTS, checks=20)
 
     assert sum("check" in route.options for route in routes) == 20
