@@ -19,13 +19,11 @@ from frontserver.planning.compiled import (
     Frontends,
     Profile,
 )
-from frontserver.planning.layout import Layout, Pool, backend_name, slot_of
+from frontserver.planning.layout import Layout, backend_name
 from frontserver.planning.running import entries
 from frontserver.rendering.dialect import Dialect
+from frontserver.rendering.shards import Stretch, divided, shard_name, slots_in
 from frontserver.rendering.templates import Templates
-
-# One changed route rewrites one shard: about 64 sections of two lines.
-SHARD_SLOTS = 64
 
 GLOBAL = "00-global.cfg"
 SECTIONS = "05-sections.cfg"
@@ -44,7 +42,7 @@ _MAP_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
 class Renderer:
-    """Renders whole configurations and single shards of them; does no I/O but templates.
+    """Renders whole configurations and parts of them; does no I/O but templates.
 
     While templates change, it knows those that run and those to come: each text is made by the
     ones that its frontends were compiled with (`Frontends.templates`), else by the newest.
@@ -88,11 +86,10 @@ class Renderer:
         routes = {
             backend: config.routes[key] for backend, key in owners.items() if key in config.routes
         }
-        for _, pool in sorted(layout.pools.items()):
-            for shard in range(shards(pool)):
-                files[shard_name(pool.profile.id, shard)] = self.shard(
-                    pool, shard, routes, templates=config.frontends.templates
-                )
+        for shard, parts in sorted(divided(layout.pools).items()):
+            files[shard_name(shard)] = self.slots(
+                parts, routes, templates=config.frontends.templates
+            )
         files.update(self.maps(routes))
         files.update(self.certificates(config))
         return files
@@ -129,24 +126,23 @@ class Renderer:
             maps=self.dialect.maps,
         )
 
-    def shard(
-        self, pool: Pool, shard: int, routes: Mapping[str, CompiledRoute], *, templates: str = ""
+    def slots(
+        self,
+        parts: Iterable[Stretch],
+        routes: Mapping[str, CompiledRoute],
+        *,
+        templates: str = "",
     ) -> str:
-        """The backends of one shard; `routes` by backend name, `templates` as in `Frontends`."""
-        profile_id = pool.profile.id
-        first = shard * SHARD_SLOTS
-        names = [
-            backend_name(profile_id, slot)
-            for slot in range(first, min(first + SHARD_SLOTS, pool.end))
-            if slot < pool.size or slot in pool.extra
-        ]
+        """The backends of stretches; `routes` by backend name, `templates` as in `Frontends`."""
         slots = [
             {
                 "backend": name,
-                "profile": profile_id,
+                "profile": pool.profile.id,
                 "servers": self.dialect.servers(pool.profile, routes.get(name)),
             }
-            for name in names
+            for pool, stretch in parts
+            for slot in slots_in(pool, stretch)
+            for name in (backend_name(pool.profile.id, slot),)
         ]
         return self._made_with(templates).render("slots.cfg.j2", slots=slots)
 
@@ -187,19 +183,3 @@ def map_line(key: str, value: str) -> str:
     if not _MAP_KEY.fullmatch(key) or not _MAP_VALUE.fullmatch(value):
         raise TemplateError(f"{key!a} {value!a} isn't a map entry", file="maps")
     return f"{key} {value}\n"
-
-
-def shard_name(profile_id: str, shard: int) -> str:
-    """The file that holds a shard of a profile's pool."""
-    return f"50-{profile_id}-{shard:05d}.cfg"
-
-
-def shard_of(backend: str) -> str:
-    """The file that holds a backend."""
-    profile_id, slot = slot_of(backend)
-    return shard_name(profile_id, slot // SHARD_SLOTS)
-
-
-def shards(pool: Pool) -> int:
-    """How many shards a pool has."""
-    return -(-pool.end // SHARD_SLOTS)

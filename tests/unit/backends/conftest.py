@@ -68,11 +68,15 @@ class Site:
             mongo_binds=(HostPort("127.0.0.1", free_port()),),
             runtime_socket=str(self.runtime_socket),
         )
-        self.generations = Generations(directory / "haproxy")
+        self.keep_in(directory / "haproxy")
         self.templates: Path | None = None
         # The files of each check, none where it was of all.
         self.checked: list[tuple[str, ...]] = []
         self.verdicts = Verdicts(_VERDICTS / program.parent.name)
+
+    def keep_in(self, config_dir: Path) -> None:
+        """Have the configurations there."""
+        self.generations = Generations(config_dir)
 
     @property
     def http_port(self) -> int:
@@ -87,7 +91,7 @@ class Site:
         guarded = self.frontends.http_binds if binds is None else binds
         return EmbeddedHaproxy(
             binary=self.program,
-            config_path=self.directory / "haproxy" / "current",
+            config_path=self.generations.current_link,
             master_socket=self.master_socket,
             runtime_socket=self.runtime_socket,
             run_dir=self.directory,

@@ -211,7 +211,7 @@ async def test_what_makes_a_route_reachable_is_written_last(
 
     kinds = [name.partition("/")[0] for name in written if not name.startswith("maps/")]
     assert kinds[0] == "certs"
-    assert all(kind.startswith("50-p") for kind in kinds[1:])
+    assert all(kind.startswith("50-") for kind in kinds[1:])
     assert written.index("maps/flags.map") > len(kinds) - 1
     assert written[-3:] == [HOSTS, "maps/paths.map", "maps/sni.map"]
 
@@ -548,7 +548,7 @@ def test_configurations_are_readable_by_us_alone(site_directory: Generations) ->
     path = made.write("000001", {"certs/key.pem": "key"}, manifest)
     made.promote(path)
     Tree.unknown(path).put({"maps/hosts.map": "k v\n"})
-    for file in (path / "certs/key.pem", path / "maps/hosts.map", path / "manifest.json"):
+    for file in (path / "certs/key.pem", path / "maps/hosts.map", path / MANIFEST):
         assert file.stat().st_mode & 0o777 == 0o600
     for directory in (path, path / "certs", path / "maps", path.parent):
         assert directory.stat().st_mode & 0o777 == 0o700

@@ -23,6 +23,7 @@ from frontserver.planning.layout import Layout
 from frontserver.planning.plan import lay_out, plan
 from frontserver.rendering import invariants
 from frontserver.rendering.render import PROFILES, Renderer
+from frontserver.rendering.shards import shard_at, shard_name
 from frontserver.rendering.templates import Templates
 from tests.unit.backends.conftest import Site
 from tests.unit.backends.fileworld import (
@@ -255,7 +256,7 @@ async def test_what_is_handed_to_the_canary_is_the_frame_and_one_shard_a_profile
     (texts,) = canary.texts
     assert PROFILES in texts
     assert {t for t in texts if t.startswith("50-")} <= {
-        f"50-{one}-00000.cfg" for one in {*STANDARD, STICKY_ID}
+        shard_name(shard_at(one, 0)) for one in {*STANDARD, STICKY_ID}
     }
     assert not [text for text in texts if text.startswith(("maps/", "certs/"))]
 

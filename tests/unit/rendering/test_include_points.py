@@ -17,13 +17,14 @@ from frontserver.model.targets import HostPort
 from frontserver.planning.compile import HTTP_PROFILE, compile_route
 from frontserver.planning.compiled import HTTPS_CERTIFICATE, Certificate, CompiledConfig
 from frontserver.rendering.invariants import check_invariants
-from frontserver.rendering.render import FRONTENDS, GLOBAL, PROFILES, SECTIONS, Renderer, shard_name
+from frontserver.rendering.render import FRONTENDS, GLOBAL, PROFILES, SECTIONS, Renderer
+from frontserver.rendering.shards import shard_at, shard_name
 from frontserver.rendering.templates import Templates, default_directory
 from tests.unit.planning.routes import FRONTENDS as PLAIN
 from tests.unit.planning.routes import http
 from tests.unit.rendering.samples import rendered, server_pem
 
-SHARD = shard_name(HTTP_PROFILE.id, 0)
+SHARD = shard_name(shard_at(HTTP_PROFILE.id, 0))
 SECURE = msgspec.structs.replace(PLAIN, https_binds=(HostPort("127.0.0.1", 443),))
 
 SECTIONS_OF_THEIR_OWN = """\

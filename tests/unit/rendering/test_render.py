@@ -40,13 +40,10 @@ from frontserver.rendering.render import (
     GLOBAL,
     PROFILES,
     SECTIONS,
-    SHARD_SLOTS,
     Renderer,
     map_line,
-    shard_name,
-    shard_of,
-    shards,
 )
+from frontserver.rendering.shards import shard_at, shard_name, shard_of
 from frontserver.rendering.templates import Templates
 from tests.unit.planning.routes import FRONTENDS as PLAIN
 from tests.unit.planning.routes import config, http, mongo
@@ -352,7 +349,7 @@ def test_slots_with_and_without_servers() -> None:
     one, two = route.servers
     name = HTTP_PROFILE.id
 
-    text = RENDERER.shard(pool, 0, {f"{name}.1": route})
+    text = RENDERER.slots([(pool, 0)], {f"{name}.1": route})
 
     assert text == (
         f"backend {name}.0 from {name}\n"
@@ -363,20 +360,6 @@ def test_slots_with_and_without_servers() -> None:
         " weight 100\n"
         f"backend {name}.2 from {name}\n"
     )
-
-
-def test_one_route_is_in_one_shard() -> None:
-    pool = Pool(HTTP_PROFILE, SHARD_SLOTS * 2 + 1)
-    name = HTTP_PROFILE.id
-    assert shards(pool) == 3
-    assert shards(Pool(HTTP_PROFILE, 0)) == 0
-    assert shards(Pool(HTTP_PROFILE, SHARD_SLOTS)) == 1
-    sizes = [RENDERER.shard(pool, number, {}).count("backend ") for number in range(3)]
-    assert sizes == [SHARD_SLOTS, SHARD_SLOTS, 1]
-    for slot in (0, SHARD_SLOTS - 1, SHARD_SLOTS, SHARD_SLOTS * 2):
-        number = slot // SHARD_SLOTS
-        assert shard_of(f"{name}.{slot}") == shard_name(name, number)
-        assert f"backend {name}.{slot} from" in RENDERER.shard(pool, number, {})
 
 
 def test_maps_hold_routing_flags_and_values() -> None:
@@ -417,7 +400,7 @@ def test_all_files_of_a_configuration() -> None:
 
     files = rendered(whole)
 
-    shard = shard_name(route.profile.id, 0)
+    shard = shard_name(shard_at(route.profile.id, 0))
     assert {name for name in files if not name.startswith("maps/")} == {
         *(GLOBAL, SECTIONS, FRONTENDS, PROFILES, shard),
         *(HTTPS_CERTIFICATE, SYSTEM_CA, route.ca_files[0].name),
@@ -436,7 +419,7 @@ def test_a_slot_whose_route_is_unknown_is_rendered_empty() -> None:
     whole = config(http())
     layout = laid_out(whole)
     files = RENDERER.everything(config(), layout, generation="1")
-    assert "server " not in files[shard_of(layout.slots[http().key])]
+    assert "server " not in files[shard_name(shard_of(layout.slots[http().key]))]
     assert files["maps/hosts.map"] == ""
 
 
@@ -475,7 +458,7 @@ def test_targets_of_one_url_and_many_options_stay_one_line_each() -> None:
         origin_tls=OriginTls(server_name=DomainName("origin.example.com")),
     )
     route = compile_route(msgspec.structs.replace(wanted, targets=targets), {})
-    text = RENDERER.shard(Pool(route.profile, 1), 0, {route.profile.id + ".0": route})
+    text = RENDERER.slots([(Pool(route.profile, 1), 0)], {route.profile.id + ".0": route})
     first = next(server for server in route.servers if server.weight == 1)
     assert len(lines(text)) == 4
     assert (

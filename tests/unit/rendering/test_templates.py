@@ -11,6 +11,7 @@ from frontserver.errors import TemplateError
 from frontserver.planning.compile import HTTP_PROFILE
 from frontserver.planning.compiled import Profile
 from frontserver.rendering.render import FRONTENDS, PROFILES, Renderer
+from frontserver.rendering.shards import shard_at, shard_name
 from frontserver.rendering.templates import Templates, default_directory, word
 from tests.unit.planning.routes import FRONTENDS as BINDS
 from tests.unit.planning.routes import config, http
@@ -37,7 +38,7 @@ def operators(tmp_path: Path, **files: str) -> Renderer:
 def test_a_file_of_the_same_name_replaces_ours(tmp_path: Path) -> None:
     renderer = operators(tmp_path, slots="# {{ slots | length }} slots\n")
     files = rendered(config(http()), renderer=renderer)
-    assert files[f"50-{HTTP_PROFILE.id}-00000.cfg"] == "# 1 slots\n"
+    assert files[shard_name(shard_at(HTTP_PROFILE.id, 0))] == "# 1 slots\n"
 
 
 def test_a_replacement_may_be_ours_and_something_around_it(tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_each_text_is_made_by_the_templates_of_its_frontends(tmp_path: Path) -> 
     def shard(templates: Templates) -> str:
         frontends = msgspec.structs.replace(BINDS, templates=templates.fingerprint())
         files = rendered(config(http(), frontends=frontends), renderer=renderer)
-        return files[f"50-{HTTP_PROFILE.id}-00000.cfg"]
+        return files[shard_name(shard_at(HTTP_PROFILE.id, 0))]
 
     assert ("# old" in shard(old), "# new" in shard(old)) == (True, False)
     assert ("# old" in shard(new), "# new" in shard(new)) == (False, True)
@@ -231,7 +232,7 @@ def test_templates_that_nobody_knows_any_more_are_the_newest(tmp_path: Path) -> 
     frontends = msgspec.structs.replace(BINDS, templates="unknown")
     files = rendered(config(http(), frontends=frontends), renderer=renderer)
 
-    assert "# 3" in files[f"50-{HTTP_PROFILE.id}-00000.cfg"]
+    assert "# 3" in files[shard_name(shard_at(HTTP_PROFILE.id, 0))]
 
 
 def test_extensions_are_named_by_their_files_and_versioned_by_their_text(tmp_path: Path) -> None:

@@ -17,13 +17,11 @@ from frontserver.rendering.render import (
     GLOBAL,
     PROFILES,
     SECTIONS,
-    SHARD_SLOTS,
     Renderer,
-    shard_name,
-    shards,
 )
+from frontserver.rendering.shards import slots_in, stretches
 
-# By what a shard is known to be as it was: templates, number of slots, who sits on them.
+# By what a stretch is known to be as it was: templates, number of slots, who sits on them.
 _Shape = tuple[str, int, tuple[CompiledRoute | None, ...]]
 
 
@@ -55,11 +53,11 @@ class Text(NamedTuple):
 
 
 class Document:
-    """Renders states. Blocks for about 0.1 ms a changed shard; call it from a thread."""
+    """Renders states. Blocks for about 0.1 ms a changed stretch; call it from a thread."""
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
-        self._shards: dict[str, tuple[_Shape, str]] = {}
+        self._stretches: dict[str, tuple[_Shape, str]] = {}
 
     def text(self, state: State, label: str, form: Form = Form.WHOLE) -> Text:
         """The whole configuration, with the marker of this label.
@@ -80,15 +78,15 @@ class Document:
         fresh = {**frame, PROFILES: profiles}
         kept: dict[str, tuple[_Shape, str]] = {}
         for pool in laid_out:
-            for shard in range(shards(pool)):
-                name = shard_name(pool.profile.id, shard)
-                known = self._shards.get(name)
-                kept[name] = self._shard(known, pool, shard, routes, frontends.templates)
+            for stretch in range(stretches(pool)):
+                name = f"{pool.profile.id}-{stretch}"
+                known = self._stretches.get(name)
+                kept[name] = self._stretch(known, pool, stretch, routes, frontends.templates)
                 if kept[name] is not known:
-                    fresh[name] = kept[name][1]
+                    fresh[f"{name}.cfg"] = kept[name][1]
                 parts.append(kept[name][1])
         check_invariants(fresh, listens=not frontends.adopts)
-        self._shards = kept
+        self._stretches = kept
         parts.append(f"backend {marker(label)} from fs_http\n")
         pools = _joined(parts)
         parts = [frame[GLOBAL], frame[SECTIONS], frame[FRONTENDS]]
@@ -99,21 +97,20 @@ class Document:
             parts.insert(0, pools_file.choosing(block.key if block else pools_file.NO_BLOCK))
         return Text(_joined(parts), self._renderer.adopted(frontends), block)
 
-    def _shard(
+    def _stretch(
         self,
         known: tuple[_Shape, str] | None,
         pool: Pool,
-        shard: int,
+        stretch: int,
         routes: dict[str, CompiledRoute],
         templates: str,
     ) -> tuple[_Shape, str]:
-        first = shard * SHARD_SLOTS
-        slots = range(first, min(first + SHARD_SLOTS, pool.end))
+        slots = slots_in(pool, stretch)
         seats = tuple(routes.get(backend_name(pool.profile.id, slot)) for slot in slots)
         shape = (templates, len(slots), seats)
         if known is not None and known[0] == shape:
             return known
-        return shape, self._renderer.shard(pool, shard, routes, templates=templates)
+        return shape, self._renderer.slots([(pool, stretch)], routes, templates=templates)
 
 
 def _block(label: str, form: Form, pools: str) -> Block | None:

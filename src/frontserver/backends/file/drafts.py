@@ -11,7 +11,7 @@ import msgspec
 
 from frontserver.backends import durable
 from frontserver.backends.file.generations import Generations
-from frontserver.backends.file.mirror import Mirror, Shard, Written, shard_of, to_its_end
+from frontserver.backends.file.mirror import Mirror, Written, to_its_end
 from frontserver.backends.file.tree import Tree
 from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import State
@@ -20,7 +20,15 @@ from frontserver.planning.compiled import MAPS, CompiledConfig
 from frontserver.planning.delta import delta
 from frontserver.planning.layout import Layout
 from frontserver.rendering.invariants import check_invariants
-from frontserver.rendering.render import PROFILES, SHARD_SLOTS, Renderer, shard_name, shards
+from frontserver.rendering.render import PROFILES, Renderer
+from frontserver.rendering.shards import (
+    STRETCH_SLOTS,
+    divided,
+    shard_at,
+    shard_name,
+    shard_of,
+    stretches,
+)
 
 # Named after their content, so that equal names are equal files.
 _CA_PREFIX = "certs/ca-"
@@ -115,9 +123,10 @@ class Drafts:
         difference = delta(_pair(written.state), _pair(state), changed)
         fresh = {shard_of(backend) for backend in difference.seats}
         fresh |= _resized(written.state.layout, state.layout)
-        kept = [s for s in _all_shards(state.layout) if s not in fresh]
+        in_use = set(divided(pools))
+        kept = sorted(in_use - fresh)
         fresh |= set(await to_its_end(_spoilt, tree, kept))
-        keep = [shard_name(*shard) for shard in kept if shard not in fresh]
+        keep = [shard_name(shard) for shard in kept if shard not in fresh]
         routes = self._mirror.routes_in(state, fresh, changed)
         manifest = Manifest.of(state)
 
@@ -140,26 +149,26 @@ class Drafts:
         return await to_its_end(write)
 
 
-def _spoilt(tree: Tree, names: Iterable[Shard]) -> list[Shard]:
-    return [shard for shard in names if not tree.is_intact(shard_name(*shard))]
+def _spoilt(tree: Tree, shards: Iterable[int]) -> list[int]:
+    return [shard for shard in shards if not tree.is_intact(shard_name(shard))]
 
 
 def _pair(state: State) -> tuple[CompiledConfig, Layout]:
     return state.config, state.layout
 
 
-def _all_shards(layout: Layout) -> list[Shard]:
-    return [(id_, n) for id_, pool in sorted(layout.pools.items()) for n in range(shards(pool))]
-
-
-def _resized(before: Layout, after: Layout) -> set[Shard]:
+def _resized(before: Layout, after: Layout) -> set[int]:
     """The shards that have other slots than before."""
-    changed: set[Shard] = set()
-    for profile_id, pool in after.pools.items():
-        had = before.pools.get(profile_id)
-        if had is None or had.size != pool.size:
-            first = min(had.size, pool.size) // SHARD_SLOTS if had else 0
-            changed |= {(profile_id, n) for n in range(first, shards(pool))}
+    changed: set[int] = set()
+    for profile_id in {*before.pools, *after.pools}:
+        had, has = before.pools.get(profile_id), after.pools.get(profile_id)
+        first = 0
+        if had is not None and has is not None:
+            if (had.size, had.extra) == (has.size, has.extra):
+                continue
+            first = min(had.size, has.size) // STRETCH_SLOTS
+        end = max(stretches(pool) for pool in (had, has) if pool is not None)
+        changed |= {shard_at(profile_id, number) for number in range(first, end)}
     return changed
 
 

@@ -16,7 +16,8 @@ from frontserver.haproxy.canary import Canary, Verdict
 from frontserver.model.measurements import Measurements, Unmeasured
 from frontserver.planning.compiled import Profile
 from frontserver.rendering.invariants import check_reloadable
-from frontserver.rendering.render import FRAME, shard_name
+from frontserver.rendering.render import FRAME
+from frontserver.rendering.shards import shard_at, shard_name
 
 logger = logging.getLogger(__name__)
 
@@ -160,4 +161,5 @@ class Judge:
         return verdict is not None and (verdict.dynamic_ok is not None or not self.dynamic)
 
     def _frame(self, generation: Path, *slots: str) -> dict[str, str]:
-        return self._generations.read(generation, *FRAME, *(shard_name(i, 0) for i in slots))
+        shards = sorted({shard_at(profile_id, 0) for profile_id in slots})
+        return self._generations.read(generation, *FRAME, *map(shard_name, shards))

@@ -20,10 +20,11 @@ from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import Action, DropBackend, DropEntry, PutCaFile, PutEntry
 from frontserver.planning.compiled import MAPS, ROUTING, CompiledRoute, Server
 from frontserver.planning.delta import Delta, delta
-from frontserver.planning.layout import Layout, backend_name, slot_of
+from frontserver.planning.layout import Layout, backend_name
 from frontserver.planning.plan import RouteSteps
 from frontserver.planning.running import entries, materialise
-from frontserver.rendering.render import SHARD_SLOTS, Renderer, map_line, shard_name, shards
+from frontserver.rendering.render import Renderer, map_line
+from frontserver.rendering.shards import divided, shard_name, shard_of, slots_in
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,8 +32,6 @@ T = TypeVar("T")
 # Files a write: a flush of everything lets others in between.
 _AT_ONCE = 64
 
-# A profile's id and the number of a shard of its pool.
-Shard = tuple[str, int]
 _Changes = Mapping[str, Mapping[str, str | None]]
 
 
@@ -102,11 +101,7 @@ class Mirror:
         self._model(state)
         self._behind.texts |= self._renderer.certificates(state.config)
         self._behind.maps |= dict.fromkeys(MAPS)
-        self._behind.shards |= {
-            (profile_id, shard)
-            for profile_id, pool in state.layout.pools.items()
-            for shard in range(shards(pool))
-        }
+        self._behind.shards |= divided(state.layout.pools).keys()
 
     def follow(self, state: State, steps: Sequence[RouteSteps]) -> None:
         """These steps were taken."""
@@ -223,11 +218,11 @@ class Mirror:
 
     def _wholes(self, behind: _Behind, state: State) -> Iterator[Mapping[str, str]]:
         """Whole files to write, some at a time; those that make routes reachable are the last."""
-        names = sorted(behind.shards)
-        routes = self._routes if len(names) <= _AT_ONCE else dict(self._routes)
+        shards = sorted(behind.shards)
+        routes = self._routes if len(shards) <= _AT_ONCE else dict(self._routes)
         rendered = (
-            self.shards(state, names[first : first + _AT_ONCE], routes)
-            for first in range(0, len(names), _AT_ONCE)
+            self.shards(state, shards[first : first + _AT_ONCE], routes)
+            for first in range(0, len(shards), _AT_ONCE)
         )
         first_files = behind.texts | next(rendered, {})
         maps = [
@@ -253,16 +248,13 @@ class Mirror:
         }
 
     def shards(
-        self, state: State, names: Iterable[Shard], routes: Mapping[str, CompiledRoute]
+        self, state: State, shards: Iterable[int], routes: Mapping[str, CompiledRoute]
     ) -> dict[str, str]:
-        """The texts of those of the shards that there are; `routes` by backend."""
-        pools, templates = state.layout.pools, state.config.frontends.templates
+        """The texts of those of the shards that aren't empty; `routes` by backend."""
+        templates = state.config.frontends.templates
         return {
-            shard_name(profile_id, shard): self._renderer.shard(
-                pools[profile_id], shard, routes, templates=templates
-            )
-            for profile_id, shard in names
-            if profile_id in pools
+            shard_name(shard): self._renderer.slots(parts, routes, templates=templates)
+            for shard, parts in sorted(divided(state.layout.pools, shards).items())
         }
 
     def difference(self, state: State, changed: Iterable[RouteKey]) -> Delta | None:
@@ -273,13 +265,14 @@ class Mirror:
         return delta(now, (state.config, state.layout), changed)
 
     def routes_in(
-        self, state: State, names: Iterable[Shard], changed: Iterable[RouteKey]
+        self, state: State, shards: Iterable[int], changed: Iterable[RouteKey]
     ) -> dict[str, CompiledRoute]:
         """Who sits where in these shards under `state`, which differs from now in `changed`."""
         slots = (
-            backend_name(profile_id, slot)
-            for profile_id, shard in names
-            for slot in range(shard * SHARD_SLOTS, (shard + 1) * SHARD_SLOTS)
+            backend_name(pool.profile.id, slot)
+            for parts in divided(state.layout.pools, shards).values()
+            for pool, stretch in parts
+            for slot in slots_in(pool, stretch)
         )
         found = {b: route for b in slots if (route := self._routes.get(b)) is not None}
         difference = self.difference(state, changed)
@@ -304,7 +297,7 @@ class Written(msgspec.Struct, frozen=True):
 class _Behind(msgspec.Struct):
     """What isn't on disk yet: of a map the keys that changed, `None` for all of it."""
 
-    shards: set[Shard] = msgspec.field(default_factory=set)
+    shards: set[int] = msgspec.field(default_factory=set)
     maps: dict[str, set[str] | None] = msgspec.field(default_factory=dict)
     texts: dict[str, str] = msgspec.field(default_factory=dict)
 
@@ -323,12 +316,6 @@ class _Behind(msgspec.Struct):
         for name, keys in older.maps.items():
             mine = self.maps.get(name, set())
             self.maps[name] = None if keys is None or mine is None else keys | mine
-
-
-def shard_of(backend: str) -> Shard:
-    """The shard that holds a backend."""
-    profile_id, slot = slot_of(backend)
-    return profile_id, slot // SHARD_SLOTS
 
 
 def _in_order(maps: Iterable[str]) -> list[str]:

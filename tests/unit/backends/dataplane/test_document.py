@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 import pytest
 
@@ -9,8 +11,9 @@ from frontserver.backends.dataplane.document import Document
 from frontserver.backends.dataplane.ledger import labels_in
 from frontserver.backends.dataplane.places import DataPlaneDialect, Places
 from frontserver.backends.port import State
-from frontserver.planning.layout import Layout, Pool
-from frontserver.rendering.render import SHARD_SLOTS, Renderer
+from frontserver.planning.layout import Layout
+from frontserver.rendering.render import Renderer
+from frontserver.rendering.shards import STRETCH_SLOTS, Stretch
 from frontserver.rendering.templates import Templates
 from tests.unit.planning.routes import FRONTENDS, POLICY, config, http
 
@@ -18,19 +21,20 @@ LABEL = "000001-0a0b0c0d"
 
 
 class Counting(Renderer):
-    """Notes the shards that it renders."""
+    """Notes the stretches that it renders."""
 
     def __init__(self) -> None:
         places = Places(maps="/maps", certificates="/ssl", general="/general")
         super().__init__(Templates(), DataPlaneDialect(places))
         self.rendered: list[tuple[str, int]] = []
 
-    def shard(self, pool: Pool, shard: int, *args: object, **options: object) -> str:
-        self.rendered.append((pool.profile.id, shard))
-        return super().shard(pool, shard, *args, **options)  # type: ignore[arg-type]
+    def slots(self, parts: Iterable[Stretch], *args: object, **options: object) -> str:
+        some = list(parts)
+        self.rendered += [(pool.profile.id, stretch) for pool, stretch in some]
+        return super().slots(some, *args, **options)  # type: ignore[arg-type]
 
 
-def laid_out(*names: str, spare: int = 2 * SHARD_SLOTS) -> State:
+def laid_out(*names: str, spare: int = 2 * STRETCH_SLOTS) -> State:
     wanted = config(*(http(name) for name in names))
     layout = Layout().reloaded({}, msgspec.structs.replace(POLICY, spare=spare))
     for key, route in sorted(wanted.routes.items()):
@@ -58,7 +62,7 @@ def test_the_text_has_everything_and_says_which_it_is(renderer: Counting) -> Non
     assert text.endswith("from fs_http\n")
 
 
-def test_the_same_again_renders_no_shard(renderer: Counting) -> None:
+def test_the_same_again_renders_no_stretch(renderer: Counting) -> None:
     document, state = Document(renderer), laid_out("shop")
     first = document.text(state, LABEL)
     renderer.rendered.clear()
@@ -67,7 +71,7 @@ def test_the_same_again_renders_no_shard(renderer: Counting) -> None:
     assert renderer.rendered == []
 
 
-def test_a_change_renders_its_own_shard_alone(renderer: Counting) -> None:
+def test_a_change_renders_its_own_stretch_alone(renderer: Counting) -> None:
     document, state = Document(renderer), laid_out("shop")
     document.text(state, LABEL)
     profile = state.config.routes[http().key].profile
@@ -94,15 +98,15 @@ def test_a_pool_that_grows_renders_what_is_new(renderer: Counting) -> None:
     document.text(laid_out("shop"), LABEL)
     renderer.rendered.clear()
 
-    document.text(laid_out("shop", spare=3 * SHARD_SLOTS), LABEL)
+    document.text(laid_out("shop", spare=3 * STRETCH_SLOTS), LABEL)
 
-    assert {shard for _, shard in renderer.rendered} == {2}
+    assert {stretch for _, stretch in renderer.rendered} == {2}
 
 
 def test_other_templates_render_all(renderer: Counting) -> None:
     document, state = Document(renderer), laid_out("shop")
     document.text(state, LABEL)
-    shards = sorted(renderer.rendered)
+    stretches = sorted(renderer.rendered)
     renderer.rendered.clear()
     other = msgspec.structs.replace(FRONTENDS, templates="others")
 
@@ -110,7 +114,7 @@ def test_other_templates_render_all(renderer: Counting) -> None:
         State(msgspec.structs.replace(state.config, frontends=other), state.layout), LABEL
     )
 
-    assert sorted(renderer.rendered) == shards
+    assert sorted(renderer.rendered) == stretches
 
 
 def test_whatever_came_before_the_text_is_that_of_a_new_document(renderer: Counting) -> None:
