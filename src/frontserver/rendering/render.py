@@ -87,8 +87,8 @@ class Renderer:
             backend: config.routes[key] for backend, key in owners.items() if key in config.routes
         }
         for shard, parts in sorted(divided(layout.pools).items()):
-            files[shard_name(shard)] = self.slots(
-                parts, routes, templates=config.frontends.templates
+            files[shard_name(shard)] = "".join(
+                self.stretch(part, routes, templates=config.frontends.templates) for part in parts
             )
         files.update(self.maps(routes))
         files.update(self.certificates(config))
@@ -126,23 +126,19 @@ class Renderer:
             maps=self.dialect.maps,
         )
 
-    def slots(
-        self,
-        parts: Iterable[Stretch],
-        routes: Mapping[str, CompiledRoute],
-        *,
-        templates: str = "",
+    def stretch(
+        self, part: Stretch, routes: Mapping[str, CompiledRoute], *, templates: str = ""
     ) -> str:
-        """The backends of stretches; `routes` by backend name, `templates` as in `Frontends`."""
+        """The backends of a stretch; `routes` by backend name, `templates` as in `Frontends`."""
+        pool, number = part
+        names = [backend_name(pool.profile.id, slot) for slot in slots_in(pool, number)]
         slots = [
             {
                 "backend": name,
                 "profile": pool.profile.id,
                 "servers": self.dialect.servers(pool.profile, routes.get(name)),
             }
-            for pool, stretch in parts
-            for slot in slots_in(pool, stretch)
-            for name in (backend_name(pool.profile.id, slot),)
+            for name in names
         ]
         return self._made_with(templates).render("slots.cfg.j2", slots=slots)
 

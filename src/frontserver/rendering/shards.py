@@ -3,7 +3,7 @@
 One changed route rewrites one file, so that files must be small; but there must not be many.
 HAProxy 2.8 and 3.0 pass the names of all files to their master in one environment variable, and end
 if it has more than 128 KiB (execve(2), MAX_ARG_STRLEN): some 2,000 names below a path of usual
-length. So the stretches of a pool, 64 slots each, go round `SHARDS` files, from one that the
+length. So the stretches of a pool, 32 slots each, go round `SHARDS` files, from one that the
 profile's id gives.
 """
 
@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from frontserver.planning.layout import Pool, slot_of
 
-STRETCH_SLOTS = 64
+STRETCH_SLOTS = 32
 # Their names fit below paths of 240 bytes.
 SHARDS = 512
 

@@ -349,7 +349,7 @@ def test_slots_with_and_without_servers() -> None:
     one, two = route.servers
     name = HTTP_PROFILE.id
 
-    text = RENDERER.slots([(pool, 0)], {f"{name}.1": route})
+    text = RENDERER.stretch((pool, 0), {f"{name}.1": route})
 
     assert text == (
         f"backend {name}.0 from {name}\n"
@@ -458,7 +458,7 @@ def test_targets_of_one_url_and_many_options_stay_one_line_each() -> None:
         origin_tls=OriginTls(server_name=DomainName("origin.example.com")),
     )
     route = compile_route(msgspec.structs.replace(wanted, targets=targets), {})
-    text = RENDERER.slots([(Pool(route.profile, 1), 0)], {route.profile.id + ".0": route})
+    text = RENDERER.stretch((Pool(route.profile, 1), 0), {route.profile.id + ".0": route})
     first = next(server for server in route.servers if server.weight == 1)
     assert len(lines(text)) == 4
     assert (

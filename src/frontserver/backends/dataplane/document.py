@@ -9,8 +9,7 @@ from typing import NamedTuple
 from frontserver.backends.dataplane import pools_file
 from frontserver.backends.dataplane.ledger import marker
 from frontserver.backends.port import State
-from frontserver.planning.compiled import CompiledRoute
-from frontserver.planning.layout import Pool, backend_name
+from frontserver.errors import FrontServerError
 from frontserver.rendering.invariants import check_invariants
 from frontserver.rendering.render import (
     FRONTENDS,
@@ -19,10 +18,8 @@ from frontserver.rendering.render import (
     SECTIONS,
     Renderer,
 )
-from frontserver.rendering.shards import slots_in, stretches
-
-# By what a stretch is known to be as it was: templates, number of slots, who sits on them.
-_Shape = tuple[str, int, tuple[CompiledRoute | None, ...]]
+from frontserver.rendering.shards import Stretch, stretches
+from frontserver.rendering.stretches import StretchTexts
 
 
 class Form(Enum):
@@ -57,7 +54,7 @@ class Document:
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
-        self._stretches: dict[str, tuple[_Shape, str]] = {}
+        self._texts = StretchTexts(renderer)
 
     def text(self, state: State, label: str, form: Form = Form.WHOLE) -> Text:
         """The whole configuration, with the marker of this label.
@@ -76,17 +73,20 @@ class Document:
         profiles = self._renderer.profiles(frontends, (pool.profile for pool in laid_out))
         parts = [profiles]
         fresh = {**frame, PROFILES: profiles}
-        kept: dict[str, tuple[_Shape, str]] = {}
-        for pool in laid_out:
-            for stretch in range(stretches(pool)):
-                name = f"{pool.profile.id}-{stretch}"
-                known = self._stretches.get(name)
-                kept[name] = self._stretch(known, pool, stretch, routes, frontends.templates)
-                if kept[name] is not known:
-                    fresh[f"{name}.cfg"] = kept[name][1]
-                parts.append(kept[name][1])
-        check_invariants(fresh, listens=not frontends.adopts)
-        self._stretches = kept
+        self._texts.forget_all_but(layout.pools)
+        changed: list[Stretch] = []
+        for part in ((pool, number) for pool in laid_out for number in range(stretches(pool))):
+            text, is_another = self._texts.text(part, routes, frontends.templates)
+            if is_another:
+                changed.append(part)
+                fresh[f"{part[0].profile.id}-{part[1]}.cfg"] = text
+            parts.append(text)
+        try:
+            check_invariants(fresh, listens=not frontends.adopts)
+        except FrontServerError:
+            # What is refused is looked at again.
+            self._texts.forget(changed)
+            raise
         parts.append(f"backend {marker(label)} from fs_http\n")
         pools = _joined(parts)
         parts = [frame[GLOBAL], frame[SECTIONS], frame[FRONTENDS]]
@@ -96,21 +96,6 @@ class Document:
         if form is not Form.WHOLE:
             parts.insert(0, pools_file.choosing(block.key if block else pools_file.NO_BLOCK))
         return Text(_joined(parts), self._renderer.adopted(frontends), block)
-
-    def _stretch(
-        self,
-        known: tuple[_Shape, str] | None,
-        pool: Pool,
-        stretch: int,
-        routes: dict[str, CompiledRoute],
-        templates: str,
-    ) -> tuple[_Shape, str]:
-        slots = slots_in(pool, stretch)
-        seats = tuple(routes.get(backend_name(pool.profile.id, slot)) for slot in slots)
-        shape = (templates, len(slots), seats)
-        if known is not None and known[0] == shape:
-            return known
-        return shape, self._renderer.slots([(pool, stretch)], routes, templates=templates)
 
 
 def _block(label: str, form: Form, pools: str) -> Block | None:

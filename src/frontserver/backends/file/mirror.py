@@ -25,6 +25,7 @@ from frontserver.planning.plan import RouteSteps
 from frontserver.planning.running import entries, materialise
 from frontserver.rendering.render import Renderer, map_line
 from frontserver.rendering.shards import divided, shard_name, shard_of, slots_in
+from frontserver.rendering.stretches import StretchTexts
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class Mirror:
         # Whether a flush would have to wait until a draft is written.
         self.is_at_rest = False
         self._renderer = renderer
+        self._texts = StretchTexts(renderer)
         self._state: State | None = None
         self._maps: dict[str, dict[str, str]] = {name: {} for name in MAPS}
         self._routes: dict[str, CompiledRoute] = {}
@@ -80,6 +82,7 @@ class Mirror:
         """
         self.tree = tree
         self._behind = _Behind()
+        self._texts.forget_all_but(state.layout.pools)
         if changed is None or self._state is None:
             self._model(state)
             return
@@ -253,7 +256,7 @@ class Mirror:
         """The texts of those of the shards that aren't empty; `routes` by backend."""
         templates = state.config.frontends.templates
         return {
-            shard_name(shard): self._renderer.slots(parts, routes, templates=templates)
+            shard_name(shard): self._texts.shard(parts, routes, templates)
             for shard, parts in sorted(divided(state.layout.pools, shards).items())
         }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 import pytest
 
@@ -11,6 +9,7 @@ from frontserver.backends.dataplane.document import Document
 from frontserver.backends.dataplane.ledger import labels_in
 from frontserver.backends.dataplane.places import DataPlaneDialect, Places
 from frontserver.backends.port import State
+from frontserver.errors import ConfigRejectedError
 from frontserver.planning.layout import Layout
 from frontserver.rendering.render import Renderer
 from frontserver.rendering.shards import STRETCH_SLOTS, Stretch
@@ -28,10 +27,10 @@ class Counting(Renderer):
         super().__init__(Templates(), DataPlaneDialect(places))
         self.rendered: list[tuple[str, int]] = []
 
-    def slots(self, parts: Iterable[Stretch], *args: object, **options: object) -> str:
-        some = list(parts)
-        self.rendered += [(pool.profile.id, stretch) for pool, stretch in some]
-        return super().slots(some, *args, **options)  # type: ignore[arg-type]
+    def stretch(self, part: Stretch, *args: object, **options: object) -> str:
+        pool, number = part
+        self.rendered.append((pool.profile.id, number))
+        return super().stretch(part, *args, **options)  # type: ignore[arg-type]
 
 
 def laid_out(*names: str, spare: int = 2 * STRETCH_SLOTS) -> State:
@@ -122,3 +121,15 @@ def test_whatever_came_before_the_text_is_that_of_a_new_document(renderer: Count
     states = [laid_out("a", "b"), without(laid_out("a", "b"), "a"), laid_out("c"), laid_out()]
     for state in (*states, *reversed(states)):
         assert document.text(state, LABEL) == Document(renderer).text(state, LABEL)
+
+
+def test_what_was_refused_is_looked_at_again(
+    renderer: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document, state = Document(renderer), laid_out("shop")
+    with monkeypatch.context() as patch:
+        patch.setattr(Renderer, "stretch", lambda *_, **__: "listen nobody\n    bad \x01\n")
+        for _ in range(2):
+            with pytest.raises(ConfigRejectedError):
+                document.text(state, LABEL)
+    assert document.text(state, LABEL) == Document(renderer).text(state, LABEL)
