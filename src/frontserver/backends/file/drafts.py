@@ -135,7 +135,7 @@ class Drafts:
             files[PROFILES] = self._renderer.profiles(
                 state.config.frontends, (pool.profile for _, pool in sorted(pools.items()))
             )
-            files |= self._mirror.shards(state, sorted(fresh), routes)
+            files |= self._mirror.shards(state, fresh & in_use, routes)
             check_invariants(files | dict.fromkeys(MAPS, ""))
             for file, text in self._renderer.certificates(state.config).items():
                 if file.startswith(_CA_PREFIX) and tree.is_intact(file):

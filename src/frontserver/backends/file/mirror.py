@@ -33,6 +33,9 @@ T = TypeVar("T")
 # Files a write: a flush of everything lets others in between.
 _AT_ONCE = 64
 
+# Of a shard that had only backends that were made at run time, and taken away again.
+_EMPTY = "# No slots are here now.\n"
+
 _Changes = Mapping[str, Mapping[str, str | None]]
 
 
@@ -253,11 +256,12 @@ class Mirror:
     def shards(
         self, state: State, shards: Iterable[int], routes: Mapping[str, CompiledRoute]
     ) -> dict[str, str]:
-        """The texts of those of the shards that aren't empty; `routes` by backend."""
-        templates = state.config.frontends.templates
+        """The texts of these shards; `routes` by backend."""
+        templates, wanted = state.config.frontends.templates, sorted(shards)
+        parts = divided(state.layout.pools, wanted)
         return {
-            shard_name(shard): self._texts.shard(parts, routes, templates)
-            for shard, parts in sorted(divided(state.layout.pools, shards).items())
+            shard_name(shard): self._texts.shard(parts.get(shard, ()), routes, templates) or _EMPTY
+            for shard in wanted
         }
 
     def difference(self, state: State, changed: Iterable[RouteKey]) -> Delta | None:
