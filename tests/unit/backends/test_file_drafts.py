@@ -26,7 +26,7 @@ from frontserver.planning.diff import diff
 from frontserver.planning.layout import Layout, PoolPolicy
 from frontserver.planning.plan import RouteSteps, lay_out, lay_out_within, plan
 from frontserver.rendering.render import FRAME, PROFILES
-from frontserver.rendering.shards import STRETCH_SLOTS, shard_at, shard_name
+from frontserver.rendering.shards import STRETCH_SLOTS, divided, shard_at, shard_name
 from tests.unit.backends.conftest import Site
 from tests.unit.backends.fileworld import (
     REFILL,
@@ -216,7 +216,9 @@ async def test_what_is_alike_is_shared_and_what_grows_is_written(
 
     profile = POLICY.standard[0].id
     shards = [shard_name(shard_at(profile, n)) for n in range(4)]
-    assert {*shards} <= {path.name for path in after.glob("50-*.cfg")}
+    wanted = {shard_name(shard) for shard in divided(driver.state.layout.pools)}
+    assert {path.name for path in after.glob("50-*.cfg")} == wanted
+    assert {*shards} <= wanted
     await driver.to(http(), mongo(), http("second"))
     reload = Reload(driver, ROOMY)
     await reload.load(await reload.prepare())

@@ -43,7 +43,7 @@ from frontserver.rendering.render import (
     Renderer,
     map_line,
 )
-from frontserver.rendering.shards import shard_at, shard_name, shard_of
+from frontserver.rendering.shards import STRETCH_SLOTS, shard_at, shard_name, shard_of
 from frontserver.rendering.templates import Templates
 from tests.unit.planning.routes import FRONTENDS as PLAIN
 from tests.unit.planning.routes import config, http, mongo
@@ -360,6 +360,14 @@ def test_slots_with_and_without_servers() -> None:
         " weight 100\n"
         f"backend {name}.2 from {name}\n"
     )
+
+
+def test_each_slot_is_rendered_in_its_stretch() -> None:
+    pool = Pool(HTTP_PROFILE, STRETCH_SLOTS * 2 + 1)
+    texts = [RENDERER.stretch((pool, number), {}) for number in range(3)]
+    assert [text.count("backend ") for text in texts] == [STRETCH_SLOTS, STRETCH_SLOTS, 1]
+    for slot in (0, STRETCH_SLOTS - 1, STRETCH_SLOTS, STRETCH_SLOTS * 2):
+        assert f"backend {HTTP_PROFILE.id}.{slot} from" in texts[slot // STRETCH_SLOTS]
 
 
 def test_maps_hold_routing_flags_and_values() -> None:

@@ -50,7 +50,7 @@ class Text(NamedTuple):
 
 
 class Document:
-    """Renders states. Blocks for about 0.1 ms a changed stretch; call it from a thread."""
+    """Renders states. Blocks as long as `StretchTexts` does; call it from a thread."""
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
