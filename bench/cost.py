@@ -12,8 +12,9 @@ import time
 
 from bench.fleet import Fleet, Options, say
 from bench.mix import Additions, Route
-from bench.processes import Usage, memory, usage
+from bench.processes import Usage, memory
 from bench.results import Cost, Results
+from bench.settling import look, settle, since
 from bench.systems.base import System, is_served
 from bench.wire import ClosedError, Connection
 from harness.errors import HarnessError
@@ -27,9 +28,6 @@ _FIRST = 64
 # Disk follows a moment after the answer, and statuses a second after.
 _AFTERWARDS = 2.0
 _PAUSE = 0.05
-# Bytes in the time above that don't come from loading, and how often to look for them.
-_QUIET = 100_000
-_MOST_SETTLING = 30
 
 
 def run(results: Results, options: Options) -> dict[str, str]:
@@ -52,15 +50,15 @@ def _cost(system: System, size: int, fleet: Fleet, options: Options) -> list[Cos
     routes = Additions(fleet.origin.ports, prefix=f"c{size}x").take(_FIRST + _ROUTES, (0,))
     system.prepare(routes)
     first, routes = routes[:_FIRST], routes[_FIRST:]
-    _settle(system)
+    settle([system])
     for route in first:
         _publish(system, route, options.patience)
-    _settle(system)
-    idle_begun = _look(system)
+    settle([system])
+    idle_begun = look(system)
     time.sleep(seconds)
-    idle = _since(system, idle_begun)
+    idle = since(system, idle_begun)
 
-    state, begun, start = system.reload_state(), _look(system), time.perf_counter()
+    state, begun, start = system.reload_state(), look(system), time.perf_counter()
     added = 0
     for route in routes:
         added += _publish(system, route, options.patience)
@@ -70,7 +68,7 @@ def _cost(system: System, size: int, fleet: Fleet, options: Options) -> list[Cos
         if time.perf_counter() - start > 10 * seconds:
             break
     time.sleep(_AFTERWARDS)
-    busy, passed = _since(system, begun), time.perf_counter() - start
+    busy, passed = since(system, begun), time.perf_counter() - start
     reloads = int(system.reload_state() != state)
     found = [
         _part(system, size, part, added, busy[part], idle.get(part, Usage()), passed, seconds)
@@ -86,15 +84,6 @@ def _cost(system: System, size: int, fleet: Fleet, options: Options) -> list[Cos
     return found
 
 
-def _settle(system: System) -> None:
-    """Wait until what the loading began is on disk: else it would be taken for what is usual."""
-    for _ in range(_MOST_SETTLING):
-        begun = _look(system)
-        time.sleep(_AFTERWARDS)
-        if all(part.written_bytes < _QUIET for part in _since(system, begun).values()):
-            return
-
-
 def _publish(system: System, route: Route, limit: float) -> bool:
     """Publish a route and wait until it is served, with few polls: they cost the proxy CPU too."""
     end = time.perf_counter() + limit
@@ -105,14 +94,6 @@ def _publish(system: System, route: Route, limit: float) -> bool:
                 return False
             time.sleep(_PAUSE)
     return True
-
-
-def _look(system: System) -> dict[str, Usage]:
-    return {part: usage(pids) for part, pids in system.processes().items()}
-
-
-def _since(system: System, before: dict[str, Usage]) -> dict[str, Usage]:
-    return {part: now.since(before.get(part, Usage())) for part, now in _look(system).items()}
 
 
 def _part(

@@ -13,6 +13,7 @@ import msgspec
 from bench.fleet import Fleet, Options, say
 from bench.mix import PROFILES, STANDARD, Additions, Route
 from bench.results import Live, Results, is_ours
+from bench.settling import settle
 from bench.statistics import percentile
 from bench.systems.base import Addition, System
 from bench.wire import ClosedError, Connection, Reply, request
@@ -181,6 +182,7 @@ def run(results: Results, options: Options) -> dict[str, str]:
             say(f"live, {size:,} routes")
             turns = [Turn(system, size, fleet, options) for system in fleet.load(size)]
             results.versions |= {turn.system.name: turn.system.version for turn in turns}
+            settle(turn.system for turn in turns)
             for _ in range(options.rounds):
                 _each(fleet, turns, lambda turn: turn.block(options.seconds / options.rounds))
             ours = [turn for turn in turns if is_ours(turn.system.name)]

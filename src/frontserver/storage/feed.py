@@ -24,7 +24,7 @@ from frontserver.storage.tables import RemovedRouteRow, RouteRow, RouteStatusRow
 _log = logging.getLogger(__name__)
 
 # Statuses a transaction: whoever publishes meanwhile waits for no more than these.
-_STEP = 200
+_STEP = 50
 
 _routes = table_of(RouteRow)
 _removed = table_of(RemovedRouteRow)
