@@ -76,10 +76,7 @@ def materialise(config: CompiledConfig, layout: Layout) -> Running:
         for slot in (*range(pool.size), *pool.extra)
     }
     maps: dict[str, dict[str, str]] = {name: {} for name in MAPS}
-    for key, slot in layout.slots.items():
-        route = config.routes.get(key)
-        if route is None:
-            continue
+    for slot, route in seats(config, layout).items():
         servers[slot] = {
             server.name: RunningServer(server.address, server.port, weight=server.weight)
             for server in known_servers(route)
@@ -97,6 +94,13 @@ def materialise(config: CompiledConfig, layout: Layout) -> Running:
             for slot in pool.extra
         ),
     )
+
+
+def seats(config: CompiledConfig, layout: Layout) -> dict[str, CompiledRoute]:
+    """The routes by the backends that they sit on."""
+    return {
+        backend: config.routes[key] for key, backend in layout.slots.items() if key in config.routes
+    }
 
 
 def entries(route: CompiledRoute, slot: str) -> Iterable[MapEntry]:

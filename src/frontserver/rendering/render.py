@@ -20,7 +20,7 @@ from frontserver.planning.compiled import (
     Profile,
 )
 from frontserver.planning.layout import Layout, backend_name
-from frontserver.planning.running import entries
+from frontserver.planning.running import entries, seats
 from frontserver.rendering.dialect import Dialect
 from frontserver.rendering.shards import Stretch, divided, shard_name, slots_in
 from frontserver.rendering.templates import Templates
@@ -78,14 +78,11 @@ class Renderer:
         self, config: CompiledConfig, layout: Layout, *, generation: str
     ) -> dict[str, str]:
         """File name → text, of all files of a configuration."""
-        owners = {backend: key for key, backend in layout.slots.items()}
         files = self.frame(config.frontends, generation=generation)
         files[PROFILES] = self.profiles(
             config.frontends, (pool.profile for _, pool in sorted(layout.pools.items()))
         )
-        routes = {
-            backend: config.routes[key] for backend, key in owners.items() if key in config.routes
-        }
+        routes = seats(config, layout)
         for shard, parts in sorted(divided(layout.pools).items()):
             files[shard_name(shard)] = "".join(
                 self.stretch(part, routes, templates=config.frontends.templates) for part in parts

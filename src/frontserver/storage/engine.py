@@ -10,7 +10,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from alembic.util import CommandError
-from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 
@@ -61,7 +61,8 @@ class Database:
     """
 
     def __init__(self, url: URL, path: Path, identity: tuple[int, int], busy_ms: int) -> None:
-        self._path = path
+        self._path = str(path)
+        self._log_path = f"{path}-wal"
         self._identity = identity
         # BEGIN IMMEDIATE: a transaction that began as a reader can't always become a writer.
         self._write_engine = _engine(
@@ -130,7 +131,7 @@ class Database:
                 f"{self._path} was replaced while it was open",
                 hint="restart frontserver",
             )
-        _identity(self._path.with_name(f"{self._path.name}-wal"))
+        _identity(self._log_path)
 
 
 def _migrate(session: Session) -> None:
@@ -169,8 +170,9 @@ def _create_file(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
+def _identity(path: Path | str) -> tuple[int, int]:
+    # Before every commit: without what `Path` takes.
+    status = os.stat(path)  # noqa: PTH116
     return status.st_dev, status.st_ino
 
 
@@ -187,8 +189,16 @@ def _engine(url: URL, begin: str, busy_ms: int, *pragmas: str) -> Engine:
         *pragmas,
     ]
     event.listen(engine, "connect", _connected(all_pragmas))
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    event.listen(engine, "begin", _beginning(begin))
     return engine
+
+
+def _beginning(statement: str) -> Callable[[Connection], None]:
+    def begin(connection: Connection) -> None:
+        # Without SQLAlchemy's execution context, which takes longer than the statement.
+        connection.connection.cursor().execute(statement)
+
+    return begin
 
 
 def _connected(pragmas: list[str]) -> Callable[[DBAPIConnection, object], None]:

@@ -56,4 +56,6 @@ class Session(orm.Session):
     def close(self) -> None:
         """Let go of the transaction, which goes on."""
         self._cursor.close()
-        super().close()
+        # Most work uses prepared statements alone: then the ORM has nothing to clear away.
+        if self.in_transaction():
+            super().close()

@@ -10,6 +10,7 @@ from frontserver.backends.dataplane import pools_file
 from frontserver.backends.dataplane.ledger import marker
 from frontserver.backends.port import State
 from frontserver.errors import FrontServerError
+from frontserver.planning.running import seats
 from frontserver.rendering.invariants import check_invariants
 from frontserver.rendering.render import (
     FRONTENDS,
@@ -63,11 +64,7 @@ class Document:
         """
         config, layout = state.config, state.layout
         frontends = config.frontends
-        routes = {
-            backend: config.routes[key]
-            for key, backend in layout.slots.items()
-            if key in config.routes
-        }
+        routes = seats(config, layout)
         frame = self._renderer.frame(frontends, generation=label)
         laid_out = [pool for _, pool in sorted(layout.pools.items())]
         profiles = self._renderer.profiles(frontends, (pool.profile for pool in laid_out))

@@ -22,7 +22,7 @@ from frontserver.planning.compiled import MAPS, ROUTING, CompiledRoute, Server
 from frontserver.planning.delta import Delta, delta
 from frontserver.planning.layout import Layout, backend_name
 from frontserver.planning.plan import RouteSteps
-from frontserver.planning.running import entries, materialise
+from frontserver.planning.running import entries, materialise, seats
 from frontserver.rendering.render import Renderer, map_line
 from frontserver.rendering.shards import divided, shard_name, shard_of, slots_in
 from frontserver.rendering.stretches import StretchTexts
@@ -162,11 +162,7 @@ class Mirror:
     def _model(self, state: State) -> None:
         self._state = state
         self._left.clear()
-        self._routes = {
-            backend: state.config.routes[key]
-            for key, backend in state.layout.slots.items()
-            if key in state.config.routes
-        }
+        self._routes = seats(state.config, state.layout)
         running = materialise(state.config, Layout(slots=state.layout.slots))
         self._maps = {name: dict(content) for name, content in running.maps.items()}
 
