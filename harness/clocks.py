@@ -11,6 +11,9 @@ from harness.errors import UnavailableError
 # The one for programs with threads.
 _LIBRARY = "faketime/libfaketimeMT.so.1"
 _PLACES = ("/usr/lib", "/usr/local/lib")
+# Debian builds HAProxy with jemalloc, which asks for the time before libfaketime can tell it, and
+# waits for itself then. After these, `malloc` and `new` are found in them first.
+_WITHOUT_JEMALLOC = ("libc.so.6", "libstdc++.so.6")
 
 
 class Clock:
@@ -28,7 +31,7 @@ class Clock:
     @property
     def environ(self) -> Mapping[str, str]:
         return {
-            "LD_PRELOAD": str(self._library),
+            "LD_PRELOAD": ":".join([str(self._library), *_WITHOUT_JEMALLOC]),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             # It reads the file again each second.
             "FAKETIME_CACHE_DURATION": "1",
