@@ -11,6 +11,7 @@ from bench.fleet import Fleet, Options, say
 from bench.live import Turn
 from bench.mix import Route
 from bench.results import DataPlane, Results
+from bench.settling import settle
 from bench.statistics import percentile
 from bench.systems.base import unserved
 from bench.systems.dataplane import OursByDataPlane
@@ -37,6 +38,7 @@ def run(results: Results, options: Options) -> dict[str, str]:
                 Turn(system, size, fleet, options, profiles=_PLAIN) for system in fleet.load(size)
             ]
             results.versions |= {turn.system.name: turn.system.version for turn in turns}
+            settle(turn.system for turn in turns)
             for _ in range(options.rounds):
                 for turn in turns:
                     turn.block(options.seconds / options.rounds)

@@ -15,6 +15,7 @@ from bench import haproxies
 from bench.fleet import Fleet, Options, say
 from bench.mix import Additions
 from bench.results import Results, Steps, is_ours
+from bench.settling import settle
 from bench.systems.ours import Ours
 from bench.traced import TRACE
 from harness.errors import HarnessError, UnavailableError
@@ -71,6 +72,7 @@ def _traced(peer: str, size: int, options: Options) -> Steps:
         )
         try:
             system.load(fleet.routes(size))
+            settle([system])
             spans = _publish(system, fleet, size, options)
             system.halt()
             # Later commands write one of their own.

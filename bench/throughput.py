@@ -11,6 +11,7 @@ from bench.clients import Load, send_all
 from bench.fleet import Fleet, Options, say
 from bench.mix import PROFILES, STANDARD, Additions, Route
 from bench.results import Results, Throughput, is_ours
+from bench.settling import settle
 from bench.statistics import percentile
 from bench.systems.base import System, unserved
 from bench.systems.ours import Ours
@@ -58,6 +59,7 @@ def _sustained(system: Ours, size: int, fleet: Fleet, seconds: float) -> Through
     profiles = tuple(range(len(PROFILES))) if size else STANDARD
     routes = additions.take(int(seconds * _FASTEST), profiles)
     system.prepare(routes)
+    settle([system])
     sent: list[Route] = []
     load = asyncio.run(
         send_all(
