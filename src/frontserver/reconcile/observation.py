@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import msgspec
 
 from frontserver.backends.port import Backend, State
+from frontserver.beside import beside
 from frontserver.planning.diff import diff
 from frontserver.planning.layout import Layout, PoolPolicy
 from frontserver.planning.running import Running, adopt
@@ -78,9 +78,9 @@ class Observation:
             self._desired.recognise(running)
             await self._desired.recompile_in_turns(self._desired.stored, self._applied.config)
         # In a thread: with many routes it takes seconds, and others want to be served.
-        found = await asyncio.to_thread(adopt, self._desired.config, running, self._applied.layout)
+        found = await beside(adopt, self._desired.config, running, self._applied.layout)
         await self._applied.clear(found.strays)
-        drift = await asyncio.to_thread(diff, found.config, self._applied.config)
+        drift = await beside(diff, found.config, self._applied.config)
         if not first and (drift or found.strays):
             logger.warning(
                 "HAProxy wasn't as it was left: %d routes and %d strays to mend",
@@ -97,7 +97,7 @@ class Observation:
         )
         if news:
             await self._applied.adopted(found, known=known)
-        wanted = await asyncio.to_thread(diff, found.config, self._desired.config)
+        wanted = await beside(diff, found.config, self._desired.config)
         self._waiting.add(change.key for change in wanted.routes)
         if first:
             self._waiting.add(self._desired.stored)

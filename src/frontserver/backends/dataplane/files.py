@@ -7,12 +7,12 @@ come after it, and what they rely on comes before them.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from frontserver.backends.dataplane.places import Places, directory_of, file_name, is_certificate
+from frontserver.beside import beside
 from frontserver.dataplane.client import DataPlaneClient
 from frontserver.dataplane.errors import AbsentError
 from frontserver.planning.compiled import MAPS, ROUTING, SYSTEM_CA, CompiledConfig
@@ -103,7 +103,7 @@ class Files:
         for name in ROUTING:
             stored = await self._stored(name)
             alike = [dict(some[name]) for some in maps]
-            await self._write(name, await asyncio.to_thread(_common, stored, alike))
+            await self._write(name, await beside(_common, stored, alike))
 
     async def _stored(self, name: str) -> str:
         known = self._written.get(name)
@@ -126,7 +126,7 @@ class Files:
 
 
 async def _text(content: Mapping[str, str]) -> str:
-    return await asyncio.to_thread(_lines, dict(content))
+    return await beside(_lines, dict(content))
 
 
 def _common(stored: str, maps: Sequence[Mapping[str, str]]) -> str:

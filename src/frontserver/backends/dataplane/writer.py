@@ -14,6 +14,7 @@ from frontserver.backends.dataplane.ledger import marker
 from frontserver.backends.dataplane.pools_file import MISTAKE, NAME, PoolsFile, choosing, witness
 from frontserver.backends.dataplane.takeovers import Takeovers
 from frontserver.backends.port import State
+from frontserver.beside import beside
 from frontserver.dataplane.client import DataPlaneClient
 from frontserver.dataplane.errors import (
     AbsentError,
@@ -212,12 +213,12 @@ class Writer:
         """
         # In one text: what is refused mustn't get into a file that HAProxy may start from.
         form = Form.ALONE if self.pools.is_stored else Form.WHOLE
-        text = await asyncio.to_thread(self._document.text, state, label, form)
+        text = await beside(self._document.text, state, label, form)
         await self._client.configuration.validate_raw(await self._whole(text))
 
     async def _text(self, state: State, label: str) -> Text:
         form = await self._form()
-        return await asyncio.to_thread(self._document.text, state, label, form)
+        return await beside(self._document.text, state, label, form)
 
     async def _form(self) -> Form:
         if not self.pools.is_stored:

@@ -15,6 +15,7 @@ from frontserver.backends.file.mirror import Mirror, Written, to_its_end
 from frontserver.backends.file.tree import Tree
 from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import State
+from frontserver.beside import short_turns
 from frontserver.model.routes import RouteKey
 from frontserver.planning.compiled import MAPS, CompiledConfig
 from frontserver.planning.delta import delta
@@ -75,7 +76,8 @@ class Drafts:
         """Write a configuration, whatever runs; raises as `make` does."""
         name = self._generations.next_name()
         async with self._kept_if_whole(name):
-            return Draft(await to_its_end(self._whole, name, state), state)
+            with short_turns():
+                return Draft(await to_its_end(self._whole, name, state), state)
 
     @asynccontextmanager
     async def _kept_if_whole(self, name: str) -> AsyncIterator[None]:
@@ -146,7 +148,8 @@ class Drafts:
             _bring_up(made, {}, _with_drops(difference.maps, written.left_over))
             return Draft(made, state, sorted(file for file in files if file.endswith(".cfg")))
 
-        return await to_its_end(write)
+        with short_turns():
+            return await to_its_end(write)
 
 
 def _spoilt(tree: Tree, shards: Iterable[int]) -> list[int]:
