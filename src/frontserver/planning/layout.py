@@ -201,7 +201,7 @@ class Layout(msgspec.Struct, frozen=True):
         """The layout that the next reload loads: pools grown for `demand` more routes each.
 
         A pool that isn't standard, and that nobody has used for some reloads, goes. `hot` names
-        the profiles whose pools grow faster.
+        the profiles whose pools were filled a short while ago: they grow faster if they are low.
         """
         profiles = {pool.profile for pool in self.pools.values()}
         pools: dict[str, Pool] = {}
@@ -210,7 +210,9 @@ class Layout(msgspec.Struct, frozen=True):
             more = demand.get(profile, 0)
             size = policy.wanted(profile, pool.used + more)
             if size and profile.id in hot:
-                size = policy.wanted_when_hot(pool, more)
+                # One that still has its room keeps it: else each reload would make all pools grow.
+                used_up = policy.is_low(pool, hot=True)
+                size = policy.wanted_when_hot(pool, more) if used_up else max(size, pool.size)
             if size:
                 pools[profile.id] = pool.reloaded(size).with_room_for(more)
             elif pool.size and pool.unused < KEPT_UNUSED:

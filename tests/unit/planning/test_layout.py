@@ -330,6 +330,16 @@ def test_those_that_run_low_are_told_by_profile() -> None:
     assert set(some.low(POLICY, frozenset({RARE.id}))) == {STANDARD, RARE}
 
 
+@pytest.mark.parametrize("spare", [301, 1000, 1500])
+def test_a_hot_pool_that_has_its_room_keeps_its_size(spare: int) -> None:
+    pool = Pool(STANDARD, 1500 + spare, fresh=1500, room=1500)
+    some = Layout(pools=Map({STANDARD.id: pool}))
+    for _ in range(3):
+        some = some.reloaded({RARE: 1}, POLICY, frozenset({STANDARD.id, RARE.id}))
+        wanted = max(pool.size, POLICY.wanted(STANDARD, 1500))
+        assert some.pools[STANDARD.id].size == wanted
+
+
 def test_a_reload_gives_hot_pools_more_and_the_handful_nothing() -> None:
     few = Pool(RARE, HANDFUL - 1, fresh=HANDFUL - 1)
     full = Pool(STANDARD, 100, fresh=100, room=64)
