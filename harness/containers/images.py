@@ -40,6 +40,8 @@ _PYTHONS = ("3.11", "3.13")
 _PACKAGES = ("ca-certificates", "libcurl4", "python3", "python3-venv")
 _PRODUCT = ("src", "templates", "pyproject.toml", "constraints.txt", "README.md", "deploy")
 
+# Where containers have a file system of their own (`machine`).
+_HIDDEN = Path("/tmp")  # noqa: S108
 # Where the official image has it, and so ours.
 HAPROXY = Path("/usr/local/sbin/haproxy")
 
@@ -92,6 +94,11 @@ class LocalImages:
 
     def proxy(self, version: str) -> str:
         program = versions.program(version).resolve()
+        if program.is_relative_to(_HIDDEN):
+            raise UnavailableError(
+                f"{program} can't be in an image: containers have a {_HIDDEN} of their own; "
+                "have your clone somewhere else"
+            )
         # It finds its libraries beside it, by their full paths.
         beside = program.parent if (program.parent / "lib").is_dir() else program
         name = _named(f"haproxy:{version}", str(program).encode() + program.read_bytes())

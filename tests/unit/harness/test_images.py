@@ -1,0 +1,18 @@
+"""Images that are built here: what can't be in one is said, with what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import versions
+from harness.containers.images import LocalImages
+from harness.errors import UnavailableError
+
+
+def test_a_program_that_a_container_would_hide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Path("/tmp/clone/.haproxies/3.4/haproxy")  # noqa: S108
+    monkeypatch.setattr(versions, "program", lambda _version: program)
+    with pytest.raises(UnavailableError, match="have your clone somewhere else"):
+        LocalImages().proxy("3.4")
