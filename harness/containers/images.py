@@ -94,10 +94,10 @@ class LocalImages:
 
     def proxy(self, version: str) -> str:
         program = versions.program(version).resolve()
-        if program.is_relative_to(_HIDDEN):
+        if program.is_relative_to(_HIDDEN) and Path(tempfile.gettempdir()) != _HIDDEN:
             raise UnavailableError(
                 f"{program} can't be in an image: containers have a {_HIDDEN} of their own; "
-                "have your clone somewhere else"
+                "have your clone somewhere else, or unset TMPDIR"
             )
         # It finds its libraries beside it, by their full paths.
         beside = program.parent if (program.parent / "lib").is_dir() else program

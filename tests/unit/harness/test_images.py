@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from harness.errors import UnavailableError
 
 
 def test_a_program_that_a_container_would_hide_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    program = Path("/tmp/clone/.haproxies/3.4/haproxy")  # noqa: S108
+    program = Path("/tmp/clone/.haproxies/3.4/haproxy")
     monkeypatch.setattr(versions, "program", lambda _version: program)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/var/tmp/ours")
     with pytest.raises(UnavailableError, match="have your clone somewhere else"):
         LocalImages().proxy("3.4")
