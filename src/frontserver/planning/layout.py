@@ -25,6 +25,8 @@ LOW_WATER_SHARE = 0.2
 # A pool that is used up soon after it was filled gets so many times the room it had, up to a bound.
 HOT_GROWTH = 4
 HOT_SPARE = 2048
+# Once no more of that room is left than this share, it counts as being used up.
+HOT_IN_USE_SHARE = 0.75
 # A pool that nobody uses stays for so many reloads: its routes may be back, and cost one each.
 KEPT_UNUSED = 8
 
@@ -201,7 +203,7 @@ class Layout(msgspec.Struct, frozen=True):
         """The layout that the next reload loads: pools grown for `demand` more routes each.
 
         A pool that isn't standard, and that nobody has used for some reloads, goes. `hot` names
-        the profiles whose pools were filled a short while ago: they grow faster if they are low.
+        the profiles whose pools were filled a short while ago: they grow faster if their room is in use.
         """
         profiles = {pool.profile for pool in self.pools.values()}
         pools: dict[str, Pool] = {}
@@ -211,8 +213,9 @@ class Layout(msgspec.Struct, frozen=True):
             size = policy.wanted(profile, pool.used + more)
             if size and profile.id in hot:
                 # One that still has its room keeps it: else each reload would make all pools grow.
-                used_up = policy.is_low(pool, hot=True)
-                size = policy.wanted_when_hot(pool, more) if used_up else max(size, pool.size)
+                # Others that are being used grow with the one that ran low, or they would be next.
+                in_use = pool.spare < more or pool.spare <= pool.room * HOT_IN_USE_SHARE
+                size = policy.wanted_when_hot(pool, more) if in_use else max(size, pool.size)
             if size:
                 pools[profile.id] = pool.reloaded(size).with_room_for(more)
             elif pool.size and pool.unused < KEPT_UNUSED:

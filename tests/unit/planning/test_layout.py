@@ -330,7 +330,7 @@ def test_those_that_run_low_are_told_by_profile() -> None:
     assert set(some.low(POLICY, frozenset({RARE.id}))) == {STANDARD, RARE}
 
 
-@pytest.mark.parametrize("spare", [301, 1000, 1500])
+@pytest.mark.parametrize("spare", [1126, 1300, 1500])
 def test_a_hot_pool_that_has_its_room_keeps_its_size(spare: int) -> None:
     pool = Pool(STANDARD, 1500 + spare, fresh=1500, room=1500)
     some = Layout(pools=Map({STANDARD.id: pool}))
