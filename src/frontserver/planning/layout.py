@@ -203,7 +203,7 @@ class Layout(msgspec.Struct, frozen=True):
         """The layout that the next reload loads: pools grown for `demand` more routes each.
 
         A pool that isn't standard, and that nobody has used for some reloads, goes. `hot` names
-        the profiles whose pools were filled a short while ago: they grow faster if their room is in use.
+        the profiles whose pools were filled a short while ago: they grow faster if they are in use.
         """
         profiles = {pool.profile for pool in self.pools.values()}
         pools: dict[str, Pool] = {}
