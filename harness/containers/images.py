@@ -26,6 +26,7 @@ import docker
 from docker.errors import BuildError, DockerException, ImageNotFound
 
 from harness import versions
+from harness.containers.machine import hides
 from harness.errors import HarnessError, UnavailableError
 from harness.mongo import find_mongod
 
@@ -40,8 +41,6 @@ _PYTHONS = ("3.11", "3.13")
 _PACKAGES = ("ca-certificates", "libcurl4", "python3", "python3-venv")
 _PRODUCT = ("src", "templates", "pyproject.toml", "constraints.txt", "README.md", "deploy")
 
-# Where containers have a file system of their own (`machine`).
-_HIDDEN = Path("/tmp")  # noqa: S108
 # Where the official image has it, and so ours.
 HAPROXY = Path("/usr/local/sbin/haproxy")
 
@@ -94,9 +93,9 @@ class LocalImages:
 
     def proxy(self, version: str) -> str:
         program = versions.program(version).resolve()
-        if program.is_relative_to(_HIDDEN) and Path(tempfile.gettempdir()) != _HIDDEN:
+        if hides(program):
             raise UnavailableError(
-                f"{program} can't be in an image: containers have a {_HIDDEN} of their own; "
+                f"{program} can't be in an image: containers have a /tmp of their own; "
                 "have your clone somewhere else, or unset TMPDIR"
             )
         # It finds its libraries beside it, by their full paths.

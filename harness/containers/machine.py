@@ -30,6 +30,13 @@ from harness.users import hand_over, show, unprivileged
 
 _PATIENCE = 15.0
 _SIGNALLED = 128
+# A container has its own, unless this machine's is the temporary directory that both see.
+_TEMPORARY = Path("/tmp")  # noqa: S108
+
+
+def hides(path: Path) -> bool:
+    """Whether a container has something else there than its image has."""
+    return path.is_relative_to(_TEMPORARY) and not path.is_relative_to(tempfile.gettempdir())
 
 
 class ContainerMachine:
@@ -119,8 +126,8 @@ class ContainerMachine:
             security_opt=["no-new-privileges"],
             ulimits=[docker.types.Ulimit(name="nofile", soft=files, hard=files)],
         )
-        if everywhere != "/tmp":  # noqa: S108 - the container's own
-            container.with_tmpfs_mount("/tmp", "mode=1777")  # noqa: S108
+        if hides(_TEMPORARY):
+            container.with_tmpfs_mount(str(_TEMPORARY), "mode=1777")
         container.with_volume_mapping(everywhere, everywhere, "rw")
         for path in self._mounts:
             container.with_volume_mapping(str(path), str(path), "ro")

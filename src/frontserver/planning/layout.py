@@ -25,8 +25,8 @@ LOW_WATER_SHARE = 0.2
 # A pool that is used up soon after it was filled gets so many times the room it had, up to a bound.
 HOT_GROWTH = 4
 HOT_SPARE = 2048
-# Once no more of that room is left than this share, it counts as being used up.
-HOT_IN_USE_SHARE = 0.75
+# While more of that room is left than this share, it has room enough.
+HOT_ENOUGH_SHARE = 0.75
 # A pool that nobody uses stays for so many reloads: its routes may be back, and cost one each.
 KEPT_UNUSED = 8
 
@@ -49,12 +49,19 @@ class PoolPolicy(msgspec.Struct, frozen=True):
         return used + max(HANDFUL, ceil(used * SPARE_SHARE))
 
     def wanted_when_hot(self, pool: Pool, demand: int) -> int:
-        """Likewise for a pool that was used up soon after it had been filled."""
+        """Likewise for a pool that was filled a short while ago, for `demand` routes more.
+
+        One that is in use already grows by a multiple, whether or not it is the one that ran low:
+        it would be the next. One that still has its room keeps it, and grows no further.
+        """
         used = pool.used + demand
+        wanted = self.wanted(pool.profile, used)
+        if pool.spare >= demand and pool.spare > pool.room * HOT_ENOUGH_SHARE:
+            return max(wanted, pool.size)
         if used < HANDFUL:
-            return self.wanted(pool.profile, used)
+            return wanted
         room = min(HOT_SPARE, HOT_GROWTH * max(pool.room, HANDFUL))
-        return max(self.wanted(pool.profile, used), used + room)
+        return max(wanted, used + room)
 
     def is_low(self, pool: Pool, *, hot: bool = False) -> bool:
         """Whether the pool should be refilled before it runs dry."""
@@ -212,10 +219,7 @@ class Layout(msgspec.Struct, frozen=True):
             more = demand.get(profile, 0)
             size = policy.wanted(profile, pool.used + more)
             if size and profile.id in hot:
-                # One that still has its room keeps it: else each reload would make all pools grow.
-                # Others that are being used grow with the one that ran low, or they would be next.
-                in_use = pool.spare < more or pool.spare <= pool.room * HOT_IN_USE_SHARE
-                size = policy.wanted_when_hot(pool, more) if in_use else max(size, pool.size)
+                size = policy.wanted_when_hot(pool, more)
             if size:
                 pools[profile.id] = pool.reloaded(size).with_room_for(more)
             elif pool.size and pool.unused < KEPT_UNUSED:

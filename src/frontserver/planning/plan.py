@@ -160,7 +160,7 @@ def lay_out(
 ) -> Layout:
     """The layout that a reload loads, with the `deferred` routes placed in pools grown for them.
 
-    `hot` names profiles whose pools were used up soon after they had been filled.
+    `hot` names the profiles whose pools were filled a short while ago.
     """
     layout = _without(layout, deferred).reloaded(_demand(deferred), policy, hot)
     return _with(layout, deferred)

@@ -156,8 +156,8 @@ class Applied:
     ) -> Preparation:
         """Have a reload ready, with the frontends and certificates of `wanted` and these routes.
 
-        Changes nothing that runs, so `take` may go on meanwhile. Pools of `hot` profiles grow
-        faster. Routes that HAProxy refuses are found, by checks alone, and left out.
+        Changes nothing that runs, so `take` may go on meanwhile. Pools of `hot` profiles that are
+        in use grow faster. Routes that HAProxy refuses are found, by checks alone, and left out.
         """
 
         def state_with(chosen: Iterable[RouteKey]) -> State:

@@ -19,7 +19,7 @@ from frontserver.planning.plan import Plan, ReloadReason
 from frontserver.reconcile.applied import Applied, Preparation, only_routes
 from frontserver.reconcile.backoff import Backoff
 
-# A pool that is used up sooner than this many seconds after it was filled is hot.
+# A pool is hot for so many seconds after it grew.
 _HOT_SECONDS = 60.0
 # So many old workers are as good as none; each beyond doubles the pause, up to a bound.
 _FEW_OLD_WORKERS = 4

@@ -13,7 +13,7 @@ from frontserver.backends.port import State
 from frontserver.planning.actions import Action, DropEntry, PutEntry
 from frontserver.planning.compiled import MAPS, Server
 from frontserver.planning.limits import prepared
-from frontserver.planning.running import materialise
+from frontserver.planning.running import materialise, seats
 
 
 class Book:
@@ -117,8 +117,7 @@ class Book:
 
 
 def _wanted(state: State) -> Iterable[tuple[str, Server]]:
-    for key, backend in state.layout.slots.items():
-        route = state.config.routes.get(key)
-        ready = prepared(route.profile, route.servers) if route else None
+    for backend, route in seats(state.config, state.layout).items():
+        ready = prepared(route.profile, route.servers)
         if ready is not None:
             yield backend, ready
