@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +13,7 @@ from urllib.parse import quote
 
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError
 
 from frontserver.errors import SettingsError, StorageError
@@ -31,6 +33,10 @@ _LARGEST_LOG = 16_000
 _MOST_TOGETHER = 256
 # Another process (a command line) may hold the write lock for as long as one transaction takes.
 _BUSY_MS = 5000
+# In seconds, between two tries to switch a new database to WAL.
+_PAUSE = 0.005
+# Of SQLite's error codes: the rest says what kind of busy, for instance.
+_PRIMARY_CODE = 0xFF
 
 
 def open_database(url: str, *, busy_ms: int = _BUSY_MS) -> Database:
@@ -180,15 +186,9 @@ def _engine(url: URL, begin: str, busy_ms: int, *pragmas: str) -> Engine:
     # Each thread keeps its connection, so that there is nothing to pool.
     # Parameters by name, which drivers for other databases take too: see `Statement`.
     engine = create_engine(url, poolclass=NullPool, paramstyle="named")
-    all_pragmas = [
-        # First, since switching to WAL may have to wait itself.
-        f"busy_timeout={busy_ms}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        *pragmas,
-    ]
-    event.listen(engine, "connect", _connected(all_pragmas))
+    event.listen(
+        engine, "connect", _connected(busy_ms, ["synchronous=FULL", "foreign_keys=ON", *pragmas])
+    )
     event.listen(engine, "begin", _beginning(begin))
     return engine
 
@@ -201,13 +201,30 @@ def _beginning(statement: str) -> Callable[[Connection], None]:
     return begin
 
 
-def _connected(pragmas: list[str]) -> Callable[[DBAPIConnection, object], None]:
+def _connected(busy_ms: int, pragmas: list[str]) -> Callable[[DBAPIConnection, object], None]:
     def prepare(connection: DBAPIConnection, _record: object) -> None:
         # The driver's own BEGIN is late and deferred; ours comes from the "begin" event.
         connection.isolation_level = None
         cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={busy_ms}")
+        _switch_to_wal(cursor, busy_ms)
         for pragma in pragmas:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     return prepare
+
+
+def _switch_to_wal(cursor: DBAPICursor, busy_ms: int) -> None:
+    """Wait for whoever writes: SQLite itself does so only for some of the locks that it needs."""
+    deadline = time.monotonic() + busy_ms / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() >= deadline:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return

@@ -243,6 +243,41 @@ async def test_a_lock_held_by_another_process_is_a_storage_error(
     assert await record(database) == 1
 
 
+async def test_a_new_database_waits_for_another_process_that_writes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself doesn't, as long as the other hasn't switched it to WAL either."""
+    database = open_database(f"sqlite:///{path}")
+    other = sqlite3.connect(path, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    waits: list[float] = []
+
+    def leave(seconds: float) -> None:
+        waits.append(seconds)
+        other.rollback()
+
+    monkeypatch.setattr("frontserver.storage.engine.time.sleep", leave)
+    try:
+        await database.migrate()
+    finally:
+        other.close()
+        await database.close()
+    assert len(waits) == 1
+
+
+async def test_a_new_database_waits_only_so_long(path: Path) -> None:
+    database = open_database(f"sqlite:///{path}", busy_ms=50)
+    other = sqlite3.connect(path)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="locked"):
+            await database.migrate()
+    finally:
+        other.close()
+    await database.migrate()
+    await database.close()
+
+
 async def test_a_full_disk_is_a_storage_error_and_stores_nothing(database: Database) -> None:
     def no_more_pages(session: Session) -> None:
         pragma(session, f"max_page_count={pragma(session, 'page_count')}")
