@@ -23,21 +23,14 @@ from frontserver.planning.compiled import MAPS, digest
 
 logger = logging.getLogger(__name__)
 
-# Part of every fingerprint: to be changed when the probe looks for more than before.
-_PROBES = "1"
-_BIG_MAP = "probe-big.map"
-_SMALL_MAP = "probe-small.map"
+# Part of every fingerprint: to be changed when the probe looks for something else than before.
+_PROBES = "2"
+_MAP = "probe.map"
 _BACKEND = """\
 backend probe from throwaway
     balance roundrobin
-    http-request set-var(txn.big) str(-),map(probe-big.map)
-    http-request set-var(txn.small) str(-),map(probe-small.map)
+    http-request set-var(txn.probe) str(-),map(probe.map)
 """
-# A walk through so many entries takes half a millisecond, a look into their tree some microseconds.
-_ENTRIES = 20_000
-_COMMANDS = 10
-_ROUNDS = 3
-_MANY_TIMES = 4
 # Bytes of a command and its payload, from what 3.4 takes down to the smallest buffers in use.
 _PAYLOADS = (120_000, 60_000, 30_000, 15_000, 7_000, 3_000)
 _LINE = 1_000
@@ -105,12 +98,10 @@ class Prober:
 
 async def probe(program: Path, cut: Excerpt) -> Behaviour:
     """Try it all on a throwaway process, which takes about 0.1 s. Raises `ProxyError`."""
-    big = "".join(f"k{number} v\n" for number in range(_ENTRIES))
-    files = {**dict.fromkeys(MAPS, ""), _BIG_MAP: big, _SMALL_MAP: ""}
+    files = {**dict.fromkeys(MAPS, ""), _MAP: ""}
     async with throwaway(program, lambda directory: cut.text(directory) + _BACKEND, files) as one:
         return Behaviour(
             payload_limit=await _payload_limit(one),
-            slow_set_map=await _walks(one.runtime),
             del_map_removes_all=await _removes_all(one.runtime),
             init_state=await _accepts(one.runtime, "init-state down"),
             automatic_sni=await _accepts(one.runtime, "ssl verify none no-sni-auto"),
@@ -128,30 +119,12 @@ async def _accepts(runtime: RuntimeClient, keywords: str) -> bool:
 async def _removes_all(runtime: RuntimeClient) -> bool:
     await runtime.run(
         [
-            f"add map {_SMALL_MAP} twice 1",
-            f"add map {_SMALL_MAP} twice 2",
-            f"del map {_SMALL_MAP} twice",
+            f"add map {_MAP} twice 1",
+            f"add map {_MAP} twice 2",
+            f"del map {_MAP} twice",
         ]
     )
-    return await runtime.map_value(_SMALL_MAP, "twice") is None
-
-
-async def _walks(runtime: RuntimeClient) -> bool:
-    """Whether setting an entry of a big map takes many times as long as finding it."""
-    keys = [f"k{_ENTRIES - 1 - number}" for number in range(_COMMANDS)]
-    finding = [f"get map {_BIG_MAP} {key}" for key in keys]
-    setting = [f"set map {_BIG_MAP} {key} w" for key in keys]
-    # The quickest of several: others use this machine too.
-    found = min([await _seconds(runtime, finding) for _ in range(_ROUNDS)])
-    set_ = min([await _seconds(runtime, setting) for _ in range(_ROUNDS)])
-    return set_ > _MANY_TIMES * found
-
-
-async def _seconds(runtime: RuntimeClient, commands: list[str]) -> float:
-    clock = asyncio.get_running_loop().time
-    started = clock()
-    await runtime.run(commands)
-    return clock() - started
+    return await runtime.map_value(_MAP, "twice") is None
 
 
 async def _payload_limit(one: Throwaway) -> int:
@@ -169,7 +142,7 @@ async def _takes(one: Throwaway, size: int) -> bool:
         await sockets.ask(one.directory / RUNTIME, data, _SECONDS)
     except ProxyUnavailableError:
         return False
-    return await one.runtime.map_value(_SMALL_MAP, last) is not None
+    return await one.runtime.map_value(_MAP, last) is not None
 
 
 def command_of(size: int) -> tuple[bytes, str]:
@@ -177,7 +150,7 @@ def command_of(size: int) -> tuple[bytes, str]:
 
     The payload's lines are far shorter than any buffer.
     """
-    head = f"add map {_SMALL_MAP} <<\n"
+    head = f"add map {_MAP} <<\n"
     count, extra = divmod(size - len(head) - 1, _LINE)
     widths = [_LINE + extra, *[_LINE] * (count - 1)]
     keys = [f"{size}-{number}" for number in range(count)]

@@ -59,7 +59,6 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     """What no command tells, and only trying shows. Fields as in `Capabilities`."""
 
     payload_limit: int
-    slow_set_map: bool
     del_map_removes_all: bool
     init_state: bool
     automatic_sni: bool
@@ -83,8 +82,6 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     dynamic_backends: bool
     # Bytes of one command with its payload (tune.bufsize bounds it).
     payload_limit: int
-    # `set map` and `del map` walk the whole map instead of its tree.
-    slow_set_map: bool
     # `del map` removes every entry of a key; otherwise only its first.
     del_map_removes_all: bool
     # The server keyword `init-state`, which keeps a new server out until its check passes.
@@ -117,7 +114,6 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
             wait=version >= (3, 0, 0),
             dynamic_backends=version >= (3, 4, 0),
             payload_limit=120_000 if version >= (3, 4, 0) else 15_000,
-            slow_set_map=version < (3, 0, 0),
             del_map_removes_all=version < (3, 4, 0),
             init_state=version >= (3, 2, 0),
             automatic_sni=version >= (3, 4, 0),

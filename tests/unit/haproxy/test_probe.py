@@ -40,8 +40,7 @@ async def test_without_the_program_what_cannot_be_asked_is_assumed(
     prober = Prober(None, Verdicts(place / "verdicts.json"))
     observed = await prober.observe(runtime, BASE)
     assert observed.assumed == {
-        *("automatic_sni", "del_map_removes_all", "guid", "init_state"),
-        *("payload_limit", "slow_set_map"),
+        *("automatic_sni", "del_map_removes_all", "guid", "init_state", "payload_limit"),
     }
     whole = Capabilities.from_version(await binary.version(program))
     assert observed == msgspec.structs.replace(whole, assumed=observed.assumed)

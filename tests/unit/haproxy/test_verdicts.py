@@ -14,7 +14,6 @@ from frontserver.planning.capabilities import Behaviour
 GOOD, BAD = Verdict(ok=True), Verdict(ok=False, reason="a request: HAProxy ended with SIGSEGV")
 BEHAVIOUR = Behaviour(
     payload_limit=15_000,
-    slow_set_map=True,
     del_map_removes_all=True,
     init_state=False,
     automatic_sni=False,

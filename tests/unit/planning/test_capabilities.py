@@ -39,7 +39,6 @@ def test_what_is_no_version_is_refused(text: str) -> None:
 def test_abilities_come_with_their_versions() -> None:
     old, middle, new = (Capabilities.from_version(text) for text in ("2.8.25", "3.0.0", "3.4.7"))
     assert (old.wait, middle.wait, new.wait) == (False, True, True)
-    assert (old.slow_set_map, middle.slow_set_map) == (True, False)
     assert (middle.dynamic_backends, new.dynamic_backends) == (False, True)
     assert (middle.payload_limit, new.payload_limit) == (15_000, 120_000)
     assert (old.del_map_removes_all, new.del_map_removes_all) == (True, False)
@@ -62,7 +61,6 @@ def test_a_version_alone_is_an_assumption_until_something_is_observed() -> None:
     shown = told.tried(
         Behaviour(
             payload_limit=1,
-            slow_set_map=True,
             del_map_removes_all=True,
             init_state=False,
             automatic_sni=False,
@@ -70,7 +68,7 @@ def test_a_version_alone_is_an_assumption_until_something_is_observed() -> None:
         )
     )
     assert shown.assumed == frozenset()
-    assert (shown.payload_limit, shown.slow_set_map, shown.guid) == (1, True, False)
+    assert (shown.payload_limit, shown.del_map_removes_all, shown.guid) == (1, True, False)
 
 
 def test_what_it_says_is_believed_over_its_version() -> None:
