@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
+from frontserver.backends.file import drafts
 from frontserver.backends.file.backend import FileBackend
 from frontserver.backends.file.tree import Tree
 from frontserver.backends.port import Prepared, State
@@ -165,6 +166,37 @@ async def test_what_was_under_way_when_a_reload_was_begun_is_part_of_it(
     await reload.load(await preparing)
 
     await driver.assert_in_step()
+
+
+async def test_what_came_while_a_draft_was_derived_and_went_again_is_not_in_it(
+    site: Site, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server would take part in serving whoever gets the slot next."""
+    begun, go_on = threading.Event(), threading.Event()
+    real = drafts._spoilt
+
+    def slow(tree: Tree, shards: Iterable[int]) -> list[int]:
+        found = real(tree, shards)
+        begun.set()
+        assert go_on.wait(10)
+        return found
+
+    async with origin("a") as a, origin("moved") as moved:
+        await driver.to(shop(moved, "kept"), shop(1, "moves"))
+        monkeypatch.setattr(drafts, "_spoilt", slow)
+        reload = Reload(driver, ROOMY)
+        preparing = asyncio.create_task(reload.prepare())
+        await until(begun.is_set, "a draft is derived")
+        await driver.to(shop(moved, "kept"), shop(a, "moves"), shop(a, "short"))
+        slot = driver.state.layout.slots[shop(a, "short").key]
+        go_on.set()
+        prepared = await preparing
+        await driver.to(shop(moved, "kept"), shop(moved, "moves"))
+        await reload.load(prepared)
+
+        running = await driver.seen()
+        assert running.servers[slot] == {}
+        await driver.assert_in_step()
 
 
 async def test_a_cold_start_after_such_a_reload_brings_back_the_same(

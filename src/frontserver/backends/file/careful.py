@@ -5,11 +5,12 @@ HAProxy management guide, section 9.3 (Unix Socket commands).
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 
 from frontserver.backends.file.mirror import Mirror
-from frontserver.backends.file.phrases import REMOVALS, differs, phrases, questions
+from frontserver.backends.file.phrases import REMOVALS, differs, phrases, questions, strangers
 from frontserver.errors import CommandRefusedError, ProxyUnavailableError
 from frontserver.haproxy.answers import check, is_absent
 from frontserver.haproxy.commands import Command, word
@@ -31,6 +32,8 @@ from frontserver.planning.compiled import Server
 from frontserver.planning.plan import RouteSteps
 from frontserver.planning.serverline import arguments
 
+logger = logging.getLogger(__name__)
+
 _MOST_DUPLICATES = 8
 _OPEN_TRANSACTION = re.compile(r"ongoing transaction is about '([^']+)'")
 
@@ -51,6 +54,7 @@ class Careful:
         """
         actions = [action for action in step.actions if not isinstance(action, REMOVALS)]
         try:
+            await self._clear(step)
             for action in actions:
                 await self.perform(action)
             answers = await self._runtime.run(questions(step))
@@ -59,6 +63,15 @@ class Careful:
         except CommandRefusedError:
             await self._undo(actions)
             raise
+
+    async def _clear(self, step: RouteSteps) -> None:
+        """Nobody else's server may serve on the slot, however it came there."""
+        if step.slot is None:
+            return
+        states = (await self._runtime.server_states(step.slot)).get(step.slot, {})
+        for name in strangers(step, states):
+            logger.warning("%s/%s belongs to no route; it is removed", step.slot, name)
+            await self._retire(step.slot, name, cut=True)
 
     async def perform(self, action: Action) -> None:
         """One action; raises `CommandRefusedError` or `ProxyUnavailableError`."""
@@ -92,7 +105,7 @@ class Careful:
             await self._drop_entry(name, key)
             await self._ask((f"add map {name}", f"{key} {value}"))
             return
-        (answer,) = await self._runtime.run([f"set map {name} {key} {word(value)}"])
+        (answer,) = await self._runtime.run([f"set map {name} {word(key)} {word(value)}"])
         if is_absent(answer):
             await self._ask((f"add map {name}", f"{key} {value}"))
         else:
@@ -101,7 +114,7 @@ class Careful:
     async def _drop_entry(self, name: str, key: str) -> None:
         """Whatever the key has: 3.4 takes out one of several entries at a time."""
         for _ in range(_MOST_DUPLICATES):
-            answer = await self._ask(f"del map {name} {key}", absent_is_fine=True)
+            answer = await self._ask(f"del map {name} {word(key)}", absent_is_fine=True)
             if is_absent(answer):
                 return
 

@@ -70,7 +70,7 @@ class Drafts:
                 return await self.make_whole(state)
             name = self._generations.next_name()
             async with self._kept_if_whole(name):
-                return await self._derived(name, written, state, changed())
+                return await self._derived(name, written, state, changed)
 
     async def make_whole(self, state: State) -> Draft:
         """Write a configuration, whatever runs; raises as `make` does."""
@@ -119,17 +119,22 @@ class Drafts:
         return Tree.written(self._generations.path(name), files)
 
     async def _derived(
-        self, name: str, written: Written, state: State, changed: Collection[RouteKey]
+        self,
+        name: str,
+        written: Written,
+        state: State,
+        changed: Callable[[], Collection[RouteKey]],
     ) -> Draft:
         tree, pools = written.tree, state.layout.pools
-        difference = delta(_pair(written.state), _pair(state), changed)
+        difference = delta(_pair(written.state), _pair(state), changed())
         fresh = {shard_of(backend) for backend in difference.seats}
         fresh |= _resized(written.state.layout, state.layout)
         in_use = set(divided(pools))
         kept = sorted(in_use - fresh)
         fresh |= set(await to_its_end(_spoilt, tree, kept))
         keep = [shard_name(shard) for shard in kept if shard not in fresh]
-        routes = self._mirror.routes_in(state, fresh, changed)
+        # Asked anew: routes went on changing, and the mirror has them as they are by now.
+        routes = self._mirror.routes_in(state, fresh, changed())
         manifest = Manifest.of(state)
 
         def write() -> Draft:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from frontserver.errors import CommandRefusedError
 from frontserver.haproxy.answers import check, is_absent
 from frontserver.haproxy.commands import Command, word
-from frontserver.haproxy.reads import parse_map_value, parse_server_states
+from frontserver.haproxy.reads import ServerState, parse_map_value, parse_server_states
 from frontserver.planning.actions import (
     Action,
     CutServer,
@@ -54,9 +54,9 @@ def phrases(action: Action, known: str | None) -> tuple[Phrase, ...] | None:
         case PutEntry(name, key, value) if known is None:
             return (Phrase((f"add map {name}", f"{key} {value}")),)
         case PutEntry(name, key, value) if known != value:
-            return (Phrase(f"set map {name} {key} {word(value)}"),)
+            return (Phrase(f"set map {name} {word(key)} {word(value)}"),)
         case DropEntry(name, key):
-            return (Phrase(f"del map {name} {key}", absent_is_fine=True),)
+            return (Phrase(f"del map {name} {word(key)}", absent_is_fine=True),)
         case PutBackend(backend, profile):
             return (
                 Phrase(f"add backend {backend} from {profile}"),
@@ -106,6 +106,18 @@ def questions(step: RouteSteps) -> list[Command]:
     return asked
 
 
+def strangers(step: RouteSteps, states: Mapping[str, ServerState]) -> list[str]:
+    """Servers in service on a step's slot that its route won't have; `states` are the slot's.
+
+    There should be none: whoever had the slot before has left it.
+    """
+    if step.new is None:
+        return []
+    known = {server.name for server in step.new.servers}
+    known |= {action.name for action in step.actions if isinstance(action, REMOVALS)}
+    return sorted(name for name, state in states.items() if state.ready and name not in known)
+
+
 def differs(step: RouteSteps, answers: Sequence[str]) -> CommandRefusedError | None:
     """What isn't as the step should have made it, by the answers to its `questions`."""
     replies = iter(answers)
@@ -118,6 +130,8 @@ def differs(step: RouteSteps, answers: Sequence[str]) -> CommandRefusedError | N
     if step.new is None or step.slot is None:
         return None
     states = parse_server_states(next(replies)).get(step.slot, {})
+    if unwanted := strangers(step, states):
+        return CommandRefusedError(f"add server {step.slot}", f"{', '.join(unwanted)} serve there")
     for server in step.new.servers:
         state = states.get(server.name)
         if state is None or (state.address, state.port) != (server.address, server.port):
