@@ -181,22 +181,20 @@ async def test_what_came_while_a_draft_was_derived_and_went_again_is_not_in_it(
         assert go_on.wait(10)
         return found
 
-    async with origin("a") as a, origin("moved") as moved:
-        await driver.to(shop(moved, "kept"), shop(1, "moves"))
-        monkeypatch.setattr(drafts, "_spoilt", slow)
-        reload = Reload(driver, ROOMY)
-        preparing = asyncio.create_task(reload.prepare())
-        await until(begun.is_set, "a draft is derived")
-        await driver.to(shop(moved, "kept"), shop(a, "moves"), shop(a, "short"))
-        slot = driver.state.layout.slots[shop(a, "short").key]
-        go_on.set()
-        prepared = await preparing
-        await driver.to(shop(moved, "kept"), shop(moved, "moves"))
-        await reload.load(prepared)
+    await driver.to(shop(1, "kept"))
+    monkeypatch.setattr(drafts, "_spoilt", slow)
+    reload = Reload(driver, ROOMY)
+    preparing = asyncio.create_task(reload.prepare())
+    await until(begun.is_set, "a draft is derived")
+    await driver.to(shop(1, "kept"), shop(2, "short"))
+    slot = driver.state.layout.slots[shop(2, "short").key]
+    go_on.set()
+    prepared = await preparing
+    await driver.to(shop(1, "kept"))
+    await reload.load(prepared)
 
-        running = await driver.seen()
-        assert running.servers[slot] == {}
-        await driver.assert_in_step()
+    assert (await driver.seen()).servers[slot] == {}
+    await driver.assert_in_step()
 
 
 async def test_a_cold_start_after_such_a_reload_brings_back_the_same(

@@ -42,15 +42,18 @@ from frontserver.reconcile.drift import DriftLook
 from tests.unit.backends.conftest import Site
 from tests.unit.backends.fileworld import (
     REFILL,
+    ask,
     current,
     driving,
     generations,
+    origin,
     shop,
     text_of,
     until,
 )
 from tests.unit.backends.test_contract import Driver
 from tests.unit.backends.test_file_drafts import Reload
+from tests.unit.backends.test_file_streams import only_free
 from tests.unit.planning.routes import FRONTENDS, POLICY, compiled, http, mongo
 
 EDITS = HeaderEdits(set=((HeaderName("x-a"), HeaderValue("1")),))
@@ -427,3 +430,27 @@ async def test_a_profile_that_runs_already_does_not_forbid_every_reload(tmp_path
     judge = Judge(generations, fine, Strict(bad))
     pools = Map({p.id: Pool(p, 1) for p in (bad, good)})
     await judge.require(wanted, State(CompiledConfig(FRONTENDS), Layout(pools)), runs)
+
+
+async def test_a_server_that_nobody_knows_of_goes_before_a_slot_serves(
+    site: Site, driver: Driver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However it came there, it would share the next route's requests."""
+    async with origin("wanted") as wanted, origin("stray") as stray:
+        await driver.to(shop(wanted, "first"))
+        slot = driver.state.layout.slots[shop(wanted, "first").key]
+        await driver.to()
+        await swept(driver)
+        driver.state = State(driver.state.config, only_free(driver.state.layout, slot))
+        await file_backend(driver)._runtime.run(
+            [f"add server {slot}/stray 127.0.0.1:{stray}", f"enable server {slot}/stray"]
+        )
+
+        await driver.to(shop(wanted, "second"))
+
+        assert driver.state.layout.slots[shop(wanted, "second").key] == slot
+        (wanted_name,) = (await driver.seen()).servers[slot]
+        assert wanted_name != "stray"
+        for _ in range(4):
+            assert await ask(site.http_port, "second.apps.example.com") == (200, "wanted")
+        assert f"{slot}/stray belongs to no route" in caplog.text
