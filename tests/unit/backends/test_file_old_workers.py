@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from frontserver.backends.port import State
 from frontserver.errors import ProxyUnavailableError
-from frontserver.planning.plan import lay_out
+from frontserver.haproxy.master import MasterClient
+from frontserver.planning.plan import RouteSteps, lay_out
 from tests.unit.backends.conftest import Site
 from tests.unit.backends.fileworld import (
     REFILL,
@@ -110,6 +112,97 @@ async def test_a_stream_of_a_removed_route_ends_in_every_old_worker(
                 assert not await oldest.says("hello")
                 assert not await younger.says("hello")
                 assert await untouched.says("hello")
+
+
+async def test_a_stream_that_a_change_left_ends_in_old_workers_too(
+    site: Site, context: ssl.SSLContext
+) -> None:
+    """On the slot that its route had left before the reload, and on no other's."""
+    async with driving(site) as driver, echo(context) as port:
+        await driver.to(database(port), database(port, "a2"))
+        async with stream(site.mongo_port, ONE) as left, stream(site.mongo_port, TWO) as other:
+            assert await left.says("hello")
+            assert await other.says("hello")
+            moved = msgspec.structs.replace(database(port), check=True)
+            await driver.to(moved, msgspec.structs.replace(database(port, "a2"), check=True))
+            await reloaded(driver)
+            assert await left.says("hello")
+
+            await driver.to(msgspec.structs.replace(database(port, "a2"), check=True))
+
+            assert not await left.says("hello")
+            assert await other.says("hello")
+
+
+async def test_a_removal_right_after_somebody_elses_reload_is_told_to_the_old_worker(
+    site: Site, context: ssl.SSLContext
+) -> None:
+    """Nobody has noticed that reload by then."""
+    async with driving(site) as driver, echo(context) as port:
+        await driver.to(database(port), shop(1))
+        # By now it is known that there are no old workers.
+        await driver.to(database(port))
+        await driver.backend._mirror.flush()  # type: ignore[attr-defined]
+        async with stream(site.mongo_port, ONE) as old:
+            assert await old.says("hello")
+            assert (await MasterClient(site.master_socket).reload()).success
+
+            await driver.to()
+
+            assert not await old.says("hello")
+
+
+async def test_what_an_old_worker_could_not_be_told_it_is_told_later(
+    site: Site, context: ssl.SSLContext
+) -> None:
+    async with driving(site) as driver, echo(context) as port:
+        await driver.to(database(port))
+        async with stream(site.mongo_port, ONE) as old:
+            assert await old.says("hello")
+            await reloaded(driver)
+            master = driver.backend._old_workers._master  # type: ignore[attr-defined]
+
+            async def silent(data: bytes, seconds: float) -> str:
+                raise ProxyUnavailableError("gone")
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(master, "_ask", silent)
+                await driver.to()
+                assert await old.says("hello")
+            # Somebody else's by now, and served by a worker that is old in its turn.
+            await driver.to(database(port))
+            async with stream(site.mongo_port, ONE) as newer:
+                assert await newer.says("hello")
+                await reloaded(driver)
+
+                await driver.backend.leftovers()
+
+                assert not await old.says("hello")
+                assert await newer.says("hello")
+
+
+async def test_a_change_that_got_no_answer_may_have_removed_a_route(
+    site: Site, context: ssl.SSLContext
+) -> None:
+    async with driving(site) as driver, echo(context) as port:
+        await driver.to(database(port))
+        async with stream(site.mongo_port, ONE) as old:
+            assert await old.says("hello")
+            await reloaded(driver)
+            performer = driver.backend._performer  # type: ignore[attr-defined]
+            take = performer.take
+
+            async def breaks_off(steps: Sequence[RouteSteps]) -> None:
+                await take(steps)
+                raise ProxyUnavailableError("gone")
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(performer, "take", breaks_off)
+                with pytest.raises(ProxyUnavailableError):
+                    await driver.to()
+            await driver.backend.leftovers()
+
+            assert not await old.says("hello")
 
 
 async def test_a_kept_alive_connection_does_not_reach_a_removed_route_again(site: Site) -> None:

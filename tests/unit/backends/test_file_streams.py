@@ -102,6 +102,36 @@ async def test_a_removal_ends_the_stream_at_once(
             await until(emptied, "the slot is idle")
 
 
+@pytest.mark.parametrize("change", [False, True], ids=["another-target", "another-slot"])
+async def test_a_removal_ends_the_streams_that_a_change_has_left(
+    site: Site, driver: Driver, servers: list[ssl.SSLContext], *, change: bool
+) -> None:
+    async with two_databases(servers) as (one, two):
+        other = database(two, "a2")
+        await driver.to(database(one), other)
+        async with (
+            stream(site.mongo_port, NAME) as talk,
+            stream(site.mongo_port, "a2.mongodb.example.com") as untouched,
+        ):
+            assert await talk.says("before")
+            assert await untouched.says("before")
+            # A check takes another profile.
+            changed = database(one) if change else database(two)
+            await driver.to(msgspec.structs.replace(changed, check=change), other)
+            assert await talk.says("after the change")
+
+            await driver.to(other)
+
+            assert not await talk.says("after the removal")
+            assert await untouched.says("after the removal")
+            resting = driver.state.layout.resting()
+
+            async def emptied() -> bool:
+                return await driver.backend.idle(tuple(resting)) == resting
+
+            await until(emptied, "the slots are idle")
+
+
 async def test_streams_survive_reloads(
     site: Site, driver: Driver, servers: list[ssl.SSLContext]
 ) -> None:

@@ -13,6 +13,7 @@ from frontserver.backends.file.drafts import Draft, Drafts
 from frontserver.backends.file.generations import Generations
 from frontserver.backends.file.handover import Handover
 from frontserver.backends.file.judge import Check, Judge
+from frontserver.backends.file.leaving import Leaving
 from frontserver.backends.file.mirror import Mirror
 from frontserver.backends.file.observer import Observer
 from frontserver.backends.file.oldworkers import OldWorkers
@@ -79,10 +80,11 @@ class FileBackend:
         self._draft: Draft | None = None
         # Routes that were changed since the draft was begun; `None` without one.
         self._touched: set[RouteKey] | None = None
-        self._performer = Performer(runtime, self._mirror)
-        self._old_workers = OldWorkers(master)
+        leaving = Leaving()
+        self._performer = Performer(runtime, self._mirror, leaving)
+        self._old_workers = OldWorkers(master, leaving)
         self._observer = Observer(
-            runtime, generations, self._judge, self._performer, self._old_workers, prober
+            runtime, generations, self._judge, leaving, self._old_workers, prober
         )
         self._handover = Handover(process, runtime, master, self._observer)
         self._first_bind = first_bind
@@ -122,8 +124,15 @@ class FileBackend:
     # --- runtime ---
 
     async def apply(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
-        failed = await self._performer.take(steps)
-        await self._old_workers.let_go([step for step in steps if step.key not in failed])
+        try:
+            failed = await self._performer.take(steps)
+        except BaseException:
+            # Some of it may be done, and nobody would tell them then.
+            self._old_workers.owe(steps)
+            raise
+        self._old_workers.meet(self._runtime.worker)
+        self._old_workers.owe([step for step in steps if step.key not in failed])
+        await self._old_workers.let_go()
         # Only now: a draft that was begun meanwhile doesn't know of them.
         if self._touched is not None:
             self._touched |= {step.key for step in steps}
@@ -240,8 +249,7 @@ class FileBackend:
         self._cold_start.frame = state.config
         self._judge.loaded(state.config.frontends.fingerprint)
         self._mirror.loaded(state, draft.tree, difference)
-        self._performer.forget_leaving()
-        self._old_workers.expect()
+        self._old_workers.meet(self._observer.worker or 0)
 
     @property
     def disk_behind(self) -> float:

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Sequence
 
+from frontserver.backends.file.leaving import Leaving
 from frontserver.backends.file.mirror import Mirror
 from frontserver.backends.file.phrases import REMOVALS, differs, phrases, questions, strangers
 from frontserver.errors import CommandRefusedError, ProxyUnavailableError
@@ -41,11 +42,10 @@ _OPEN_TRANSACTION = re.compile(r"ongoing transaction is about '([^']+)'")
 class Careful:
     """Carries out actions, and finds out what HAProxy holds where it answers unexpectedly."""
 
-    def __init__(self, runtime: RuntimeClient, mirror: Mirror) -> None:
+    def __init__(self, runtime: RuntimeClient, mirror: Mirror, leaving: Leaving) -> None:
         self._runtime = runtime
         self._mirror = mirror
-        # Servers out of service whose streams haven't ended, and whether those are to be cut.
-        self.leaving: dict[tuple[str, str], bool] = {}
+        self._leaving = leaving
 
     async def take(self, step: RouteSteps) -> None:
         """A step's actions but its removals, some of which may have been carried out already.
@@ -100,6 +100,8 @@ class Careful:
         return answer
 
     async def _put_entry(self, name: str, key: str, value: str) -> None:
+        if " " in key:
+            raise CommandRefusedError(f"add map {name} {key}", "not sent: its key holds a space")
         if self._mirror.value(name, key) in (None, value):
             # Not known to be there, or put once more: `add map` would keep duplicates.
             await self._drop_entry(name, key)
@@ -133,7 +135,7 @@ class Careful:
             await self._correct_server(path, server)
         else:
             check(command, answer)
-        self.leaving.pop((backend, server.name), None)
+        self._leaving.gone((backend, server.name))
         await self._ask(f"enable server {path}")
         if server.check is not None:
             await self._ask(f"enable health {path}")
@@ -154,7 +156,7 @@ class Careful:
             return
         check("set server", answer)
         if not await self._delete(backend, name, cut=cut):
-            self.leaving[backend, name] = cut
+            self._leaving.add((backend, name), cut=cut)
 
     async def _delete(self, backend: str, name: str, *, cut: bool) -> bool:
         """Whether the server is gone; it can't go while it has streams."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from frontserver.backends.file.generations import Generations
 from frontserver.backends.file.judge import Judge
+from frontserver.backends.file.leaving import Leaving
 from frontserver.backends.file.oldworkers import OldWorkers
-from frontserver.backends.file.performer import Performer
 from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import Look
 from frontserver.errors import CommandRefusedError, ProxyError
@@ -53,7 +53,7 @@ class Observer:
         runtime: RuntimeClient,
         generations: Generations,
         judge: Judge,
-        performer: Performer,
+        leaving: Leaving,
         old_workers: OldWorkers,
         prober: Prober | None,
     ) -> None:
@@ -65,7 +65,7 @@ class Observer:
         self._runtime = runtime
         self._generations = generations
         self._judge = judge
-        self._performer = performer
+        self._leaving = leaving
         self._old_workers = old_workers
         self._prober = prober
         self._learnt_of = ""
@@ -74,10 +74,8 @@ class Observer:
         """Everything that it runs; raises `ProxyUnavailableError` and `StorageError`."""
         info = await self._runtime.info()
         self.version = info.version
-        if self.worker not in (None, info.pid):
-            self._performer.forget_leaving()
-            self._old_workers.expect()
         self.worker = info.pid
+        self._old_workers.meet(info.pid)
         self.most_checks = _most_checks(procfs.most_files(info.pid))
         await self._learn(info.version)
         loaded = self._loaded(info.description)
@@ -195,13 +193,12 @@ class Observer:
         return {backend: self._seen(backend, found) for backend in (*loaded, *extra)}
 
     def _seen(self, backend: str, found: ServerStates) -> dict[str, RunningServer]:
-        leaving = self._performer.leaving
         return {
             name: RunningServer(
                 state.address, state.port, state.ready, state.up, weight=state.weight
             )
             for name, state in found.get(backend, {}).items()
-            if (backend, name) not in leaving
+            if (backend, name) not in self._leaving
         }
 
 

@@ -5,10 +5,11 @@ HAProxy management guide, section 9.3 (Unix Socket commands).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 
 from frontserver.backends.file.careful import Careful
+from frontserver.backends.file.leaving import Leaving, ServerPath
 from frontserver.backends.file.mirror import Mirror
 from frontserver.backends.file.phrases import (
     REMOVALS,
@@ -45,19 +46,11 @@ class Performer:
     one's.
     """
 
-    def __init__(self, runtime: RuntimeClient, mirror: Mirror) -> None:
+    def __init__(self, runtime: RuntimeClient, mirror: Mirror, leaving: Leaving) -> None:
         self._runtime = runtime
         self._mirror = mirror
-        self._careful = Careful(runtime, mirror)
-
-    @property
-    def leaving(self) -> Set[tuple[str, str]]:
-        """Servers out of service whose streams haven't ended: (backend, name), as of now."""
-        return self._careful.leaving.keys()
-
-    def forget_leaving(self) -> None:
-        """A new worker knows nothing of them."""
-        self._careful.leaving.clear()
+        self._leaving = leaving
+        self._careful = Careful(runtime, mirror, leaving)
 
     async def take(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
         """Take steps, with a look whether they took effect before old servers go.
@@ -119,12 +112,12 @@ class Performer:
         ]
 
     async def _remove(self, steps: Sequence[RouteSteps]) -> None:
-        leave = {
-            (action.backend, action.name): isinstance(action, CutServer)
-            for step in steps
-            for action in step.actions
-            if isinstance(action, RetireServer | CutServer)
-        }
+        leave: dict[ServerPath, bool] = {}
+        for step in steps:
+            if step.new is None:
+                # Its streams end, wherever they are: also where it was before a change.
+                leave |= dict.fromkeys(self._leaving.of(step.key), True)
+            leave |= {(a.backend, a.name): isinstance(a, CutServer) for a in _removals(step)}
         parting = [p for (b, n), cut in leave.items() for p in farewell(b, n, cut=cut)]
         answers = iter(await self._runtime.run([phrase.command for phrase in parting]))
         for (backend, name), cut in leave.items():
@@ -134,9 +127,13 @@ class Performer:
                 # It must not go on serving; the careful one says what is wrong.
                 removal = CutServer(backend, name) if cut else RetireServer(backend, name)
                 await self._careful.perform(removal)
-            elif not said[-1].worked(heard[-1]):
-                self._careful.leaving[backend, name] = cut
-        if any(server in self._careful.leaving for server in leave):
+            elif said[-1].worked(heard[-1]):
+                self._leaving.gone((backend, name))
+            else:
+                self._leaving.add((backend, name), cut=cut)
+        for step in steps:
+            self._leaving.belong(((a.backend, a.name) for a in _removals(step)), step.key)
+        if any(server in self._leaving for server in leave):
             # 2.8 lets a server go only a moment after its streams were ended.
             await self.sweep(leave)
 
@@ -150,16 +147,16 @@ class Performer:
         for action in actions:
             await self._careful.perform(action)
 
-    async def sweep(self, servers: Iterable[tuple[str, str]] | None = None) -> None:
+    async def sweep(self, servers: Iterable[ServerPath] | None = None) -> None:
         """Delete servers that were leaving (all, or these), as far as their streams have ended."""
-        leaving = self._careful.leaving
+        leaving = self._leaving
         some = [server for server in (leaving if servers is None else servers) if server in leaving]
-        said = [deletion("/".join(server), cut=leaving[server]) for server in some]
+        said = [deletion("/".join(server), cut=leaving.is_cut(server)) for server in some]
         answers = iter(await self._runtime.run([p.command for part in said for p in part]))
         for server, part in zip(some, said, strict=True):
             heard = list(islice(answers, len(part)))
             if part[-1].worked(heard[-1]):
-                del leaving[server]
+                leaving.gone(server)
 
     async def idle(self, backends: Sequence[str]) -> frozenset[str]:
         """Those of the backends that have no server and no stream left."""
@@ -173,3 +170,7 @@ class Performer:
             ):
                 idle.add(backend)
         return frozenset(idle)
+
+
+def _removals(step: RouteSteps) -> Iterator[RetireServer | CutServer]:
+    return (action for action in step.actions if isinstance(action, RetireServer | CutServer))

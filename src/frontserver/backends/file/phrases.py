@@ -51,6 +51,9 @@ def phrases(action: Action, known: str | None) -> tuple[Phrase, ...] | None:
     `known` is the value that the action's map entry has, as far as is known.
     """
     match action:
+        case PutEntry(_, key, _) if " " in key:
+            # No map can hold it: a line's key ends there.
+            return None
         case PutEntry(name, key, value) if known is None:
             return (Phrase((f"add map {name}", f"{key} {value}")),)
         case PutEntry(name, key, value) if known != value:
