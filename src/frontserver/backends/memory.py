@@ -60,6 +60,10 @@ class MemoryBackend:
         return self._version
 
     @property
+    def anything_leaves(self) -> bool:
+        return False
+
+    @property
     def disk_behind(self) -> float:
         return 0.0
 

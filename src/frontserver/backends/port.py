@@ -145,6 +145,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def anything_leaves(self) -> bool:
+        """Whether servers that routes left wait for their last streams; `idle` deletes them."""
+        ...
+
+    @property
     def disk_behind(self) -> float:
         """Seconds since the oldest change that isn't on disk yet; 0 if there is none."""
         ...

@@ -73,8 +73,13 @@ class Applied:
 
     @property
     def anything_rests(self) -> bool:
-        """Whether `sweep` has something to look at."""
+        """Whether `sweep` may let a slot serve again."""
         return bool(self._resting)
+
+    @property
+    def anything_leaves(self) -> bool:
+        """Whether servers that routes left wait for `sweep` to delete them."""
+        return self._backend.anything_leaves
 
     async def adopted(self, found: Adopted, *, known: bool) -> None:
         """HAProxy turned out to run this. `known` is whether it is one of our configurations."""
@@ -131,8 +136,6 @@ class Applied:
 
     async def sweep(self) -> bool:
         """Let some slots serve again whose last stream has ended; returns whether there are any."""
-        if not self._resting:
-            return False
         idle = await self._backend.idle(tuple(islice(self._resting, _SWEPT_AT_ONCE)))
         await self.clear(action for backend in idle for action in self._resting[backend])
         extra = [backend for backend in idle if self.layout.is_extra(backend)]

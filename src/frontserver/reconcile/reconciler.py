@@ -58,9 +58,10 @@ class Timing(msgspec.Struct, frozen=True):
 
     Every route is looked at about every `drift` seconds, a few of them each `least_drift` at the
     soonest. What HAProxy refused is tried again every `refused` seconds: it may have been short
-    of something. Between two reloads are `reloads` seconds or more, and `rejected` after one that
-    HAProxy refused though its check had accepted it. After a sweep that took long, `sweep_rest`
-    times as long is for others.
+    of something. Slots that rest are looked at every `sweep` seconds, servers that a change left
+    behind every `leaving`; after a sweep that took long, `sweep_rest` times as long is for others.
+    Between two reloads are `reloads` seconds or more, and `rejected` after one that HAProxy
+    refused though its check had accepted it.
     """
 
     drift: float = 10.0
@@ -68,6 +69,7 @@ class Timing(msgspec.Struct, frozen=True):
     names: float = 15.0
     refused: float = 300.0
     sweep: float = 0.5
+    leaving: float = 10.0
     sweep_rest: float = 10.0
     statuses: float = 1.0
     reloads: float = 0.2
@@ -142,7 +144,7 @@ class Reconciler:
         # Whether HAProxy has had the wanted listeners since this began.
         self._framed = False
         self._look_due = False
-        self._sweep_due = 0.0
+        self._swept = self._sweep_rest = 0.0
         self._warnings: dict[str, str] = {}
         backend.on_change(self._process_changed)
 
@@ -272,8 +274,8 @@ class Reconciler:
         if self._rounds.problem is not None:
             return self._rounds.remaining
         due = []
-        if self._applied.anything_rests:
-            due.append(max(0.0, self._sweep_due - time.monotonic()))
+        if (sweep := self._until_sweep()) is not None:
+            due.append(sweep)
         if self._reloads.preparing:
             return min(due, default=None)
         if self._reloads.problem is not None or self._rollout.reload_waits:
@@ -353,16 +355,26 @@ class Reconciler:
         if observed.news:
             await self._rollout.give_up_reload()
 
+    def _until_sweep(self) -> float | None:
+        """Seconds until the next sweep; `None` if there is nothing to sweep."""
+        if self._applied.anything_rests:
+            pause = self._timing.sweep
+        elif self._applied.anything_leaves:
+            pause = self._timing.leaving
+        else:
+            return None
+        return max(0.0, self._swept + max(pause, self._sweep_rest) - time.monotonic())
+
     async def _sweep(self) -> None:
-        if self._applied.anything_rests and time.monotonic() >= self._sweep_due:
+        if self._until_sweep() == 0.0:
             began = time.monotonic()
             swept = True
             while swept and time.monotonic() - began <= _LONG:
                 swept = await self._applied.sweep()
             took = time.monotonic() - began
             # However long it takes, most of the time is for changes.
-            rest = took * self._timing.sweep_rest if took > _LONG else 0.0
-            self._sweep_due = began + max(self._timing.sweep, rest)
+            self._sweep_rest = took * self._timing.sweep_rest if took > _LONG else 0.0
+            self._swept = began
 
     async def remember(self) -> None:
         """Store the statuses that changed."""

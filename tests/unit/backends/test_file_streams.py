@@ -70,11 +70,14 @@ async def test_a_stream_survives_another_target_and_its_server_goes_after_it(
             await driver.backend.idle([slot])
             assert len(await raw_servers(driver, slot)) == 2
 
+        assert driver.backend.anything_leaves
+
         async def swept() -> bool:
-            await driver.backend.idle([slot])
+            await driver.backend.idle([])
             return len(await raw_servers(driver, slot)) == 1
 
         await until(swept, "the old server is deleted when its stream has ended")
+        assert not driver.backend.anything_leaves
         await driver.assert_in_step()
 
 

@@ -200,6 +200,31 @@ async def test_values_that_cannot_be_dropped_yet_do_not_stop_the_sweep() -> None
     assert not world.reconciler._applied.anything_rests
 
 
+class Left(MemoryBackend):
+    """A route's former server waits for its last stream."""
+
+    leaves = True
+
+    @property
+    def anything_leaves(self) -> bool:
+        return self.leaves
+
+    async def idle(self, backends: Sequence[str]) -> frozenset[str]:
+        self.leaves = False
+        return await super().idle(backends)
+
+
+async def test_servers_that_a_change_left_are_deleted_though_no_slot_rests() -> None:
+    world = World(timing=msgspec.structs.replace(QUICK, leaving=0.01))
+    backend = world.backend = Left()
+    world.again()
+    await world.publish(http())
+    backend.leaves = True
+    async with world.running() as reconciler:
+        assert not reconciler._applied.anything_rests
+        await until(lambda: not backend.leaves)
+
+
 def _drops_a_value(thing: object) -> bool:
     return isinstance(thing, DropEntry) and thing.map == VALUES
 

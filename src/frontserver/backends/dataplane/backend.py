@@ -98,6 +98,10 @@ class DataPlaneBackend:
         return frozenset()
 
     @property
+    def anything_leaves(self) -> bool:
+        return bool(self._book.leaving)
+
+    @property
     def disk_behind(self) -> float:
         return self._flushing.behind
 

@@ -80,11 +80,11 @@ class FileBackend:
         self._draft: Draft | None = None
         # Routes that were changed since the draft was begun; `None` without one.
         self._touched: set[RouteKey] | None = None
-        leaving = Leaving()
-        self._performer = Performer(runtime, self._mirror, leaving)
-        self._old_workers = OldWorkers(master, leaving)
+        self._leaving = Leaving()
+        self._performer = Performer(runtime, self._mirror, self._leaving)
+        self._old_workers = OldWorkers(master, self._leaving)
         self._observer = Observer(
-            runtime, generations, self._judge, leaving, self._old_workers, prober
+            runtime, generations, self._judge, self._leaving, self._old_workers, prober
         )
         self._handover = Handover(process, runtime, master, self._observer)
         self._first_bind = first_bind
@@ -250,6 +250,10 @@ class FileBackend:
         self._judge.loaded(state.config.frontends.fingerprint)
         self._mirror.loaded(state, draft.tree, difference)
         self._old_workers.meet(self._observer.worker or 0)
+
+    @property
+    def anything_leaves(self) -> bool:
+        return len(self._leaving) > 0
 
     @property
     def disk_behind(self) -> float:

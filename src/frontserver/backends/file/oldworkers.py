@@ -97,7 +97,7 @@ class OldWorkers:
             logger.warning("old workers aren't told of %d removals: %s", len(self._debts), error)
             return
         self._left = {pid: left for pid, left in self._left.items() if pid in old}
-        debts, self._debts = self._debts, {}
+        debts, unpaid = dict(self._debts), set[RouteKey]()
         for pid in old:
             due = {key: debt for key, debt in debts.items() if pid not in debt.spared}
             try:
@@ -105,7 +105,10 @@ class OldWorkers:
             except ProxyUnavailableError as error:
                 # It has ended by now, most likely.
                 logger.warning("old worker %d isn't told of removals: %s", pid, error)
-                self._debts = due | self._debts
+                unpaid |= due.keys()
+        for key, debt in debts.items():
+            if key not in unpaid and self._debts.get(key) is debt:
+                del self._debts[key]
 
     async def _pids(self) -> list[int]:
         if not self._expected:
