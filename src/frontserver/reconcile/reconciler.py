@@ -334,7 +334,7 @@ class Reconciler:
             self._desired.doubt(
                 key
                 for key, stored in changed.items()
-                if statuses.get(key, PENDING).revision != stored.revision
+                if statuses.get(key, PENDING).revision < stored.created
             )
         else:
             revision, changed = await self._stored.changes()

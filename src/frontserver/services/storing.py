@@ -120,6 +120,7 @@ class Storing:
                 revision=revision,
                 created_at=before.created_at if before else now,
                 updated_at=now,
+                created_revision=before.created_revision if before else revision,
             )
             for (candidate, before), revision in zip(fresh, revisions, strict=True)
         ]

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 
-from sqlalchemy import bindparam, null, select, text
+from sqlalchemy import bindparam, literal_column, null, select, text
 
 from frontserver.errors import InputError
 from frontserver.model.routes import Route, RouteKey, RouteKind
@@ -30,13 +30,19 @@ _routes = table_of(RouteRow)
 _removed = table_of(RemovedRouteRow)
 _statuses = table_of(RouteStatusRow)
 
-_every = select(_routes.c.kind, _routes.c.name, _routes.c.request, _routes.c.revision)
+_every = select(
+    _routes.c.kind,
+    _routes.c.name,
+    _routes.c.request,
+    _routes.c.revision,
+    _routes.c.created_revision,
+)
 _ALL = Statement(_every)
 _CHANGED = Statement(_every.where(_routes.c.revision > bindparam("revision")))
 _GONE = Statement(
-    select(_removed.c.kind, _removed.c.name, null(), _removed.c.revision).where(
-        _removed.c.revision > bindparam("revision")
-    )
+    select(
+        _removed.c.kind, _removed.c.name, null(), _removed.c.revision, literal_column("0")
+    ).where(_removed.c.revision > bindparam("revision"))
 )
 _STATUSES = Statement(
     select(
@@ -122,10 +128,10 @@ class RouteStore:
         return revision, self._decoded(rows)
 
     def _decoded(self, rows: Iterable[Row]) -> dict[RouteKey, StoredRoute]:
-        """By key, of rows with kind, name, request (or nothing if it was removed), revision."""
+        """By key, of rows with kind, name, request (or nothing if it was removed), revisions."""
         return {
-            _key(kind, name): StoredRoute(self._route(kind, name, request), revision)
-            for kind, name, request, revision in rows
+            _key(kind, name): StoredRoute(self._route(kind, name, request), revision, created)
+            for kind, name, request, revision, created in rows
         }
 
     def _route(self, kind: str, name: str, request: str | None) -> Route | None:

@@ -21,14 +21,21 @@ RouteRequest = HttpRouteRequest | MongoRouteRequest
 
 
 class StoredRoute(msgspec.Struct, frozen=True):
-    """A route at the revision of its last change; `route` is `None` if that removed it."""
+    """A route at the revision of its last change; `route` is `None` if that removed it.
+
+    `created` is the revision with which its owner took the name; 0 where nobody asks for it.
+    """
 
     route: Route | None
     revision: int
+    created: int = 0
 
 
 class RouteRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored route. `request` is the wire request as JSON, options as they were given."""
+    """A stored route. `request` is the wire request as JSON, options as they were given.
+
+    `created_revision` is the one with which its owner took the name.
+    """
 
     key: RouteKey
     agent_id: AgentId
@@ -36,6 +43,7 @@ class RouteRecord(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     created_at: datetime
     updated_at: datetime
+    created_revision: int
 
 
 class RouteReader(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,7 +203,7 @@ def _key_values(key: RouteKey) -> dict[str, str]:
 
 
 def _record(row: Row) -> RouteRecord:
-    kind, name, agent_id, request, revision, created_at, updated_at = row
+    kind, name, agent_id, request, revision, created_at, updated_at, created_revision = row
     return RouteRecord(
         key=RouteKey(RouteKind(kind), name),
         agent_id=AgentId(agent_id),
@@ -203,4 +211,5 @@ def _record(row: Row) -> RouteRecord:
         revision=revision,
         created_at=created_at,
         updated_at=updated_at,
+        created_revision=created_revision,
     )

@@ -96,7 +96,11 @@ class AuditRow(Table):
 
 
 class RouteRow(Table):
-    """A route as its owner asked for it; `revision` is of its last change."""
+    """A route as its owner asked for it.
+
+    `revision` is of its last change, `created_revision` of the one with which its owner took the
+    name.
+    """
 
     __tablename__ = "routes"
 
@@ -108,6 +112,7 @@ class RouteRow(Table):
     revision: Mapped[int] = mapped_column(_NUMBER, ForeignKey("revisions.number"), index=True)
     created_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTimeUTC(timezone=True))
+    created_revision: Mapped[int] = mapped_column(_NUMBER, server_default="0")
 
 
 class RemovedRouteRow(Table):

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from frontserver.backends.memory import MemoryBackend
-from frontserver.backends.port import State
+from frontserver.backends.port import Leftovers, State
 from frontserver.errors import (
     CommandRefusedError,
     ConfigRejectedError,
@@ -745,3 +745,33 @@ async def test_an_unknown_configuration_is_left_alone_if_only_reloads_tell_what_
         await world.reconciler.step()
 
     assert unknown.seen == []
+
+
+async def test_a_restart_leaves_a_route_alone_whose_change_waits_for_a_reload() -> None:
+    """Nobody else can have had its name since."""
+    world = World(budget=1)
+    world.backend.old_workers = Leftovers(3, 1 << 30)
+    await world.publish(http())
+    changed = http("shop", "http://10.0.0.2:1", sticky=CookieName("NEW"))
+    (status,) = await world.publish(changed)
+    assert status.state == RouteState.PENDING
+    await world.reconciler.remember()
+    world.backend.performed.clear()
+
+    await world.again().step()
+
+    assert world.servers_of("shop.apps.example.com") == ["10.0.0.1:3000"]
+    assert world.backend.performed == []
+
+
+async def test_a_restart_takes_out_what_runs_under_a_name_that_was_given_away() -> None:
+    world = World(budget=1)
+    world.backend.old_workers = Leftovers(3, 1 << 30)
+    await world.publish(http())
+    await world.reconciler.remember()
+    world.source.remove(http())
+    world.source.put(http("shop", "http://10.0.0.2:1", sticky=CookieName("NEW")))
+
+    await world.again().step()
+
+    assert world.servers_of("shop.apps.example.com") == []

@@ -46,7 +46,10 @@ class ListSource:
     def put(self, *routes: Route) -> int:
         for route in routes:
             self.revision += 1
-            self.rows[route.key] = StoredRoute(route, self.revision)
+            before = self.rows.get(route.key)
+            kept = before is not None and before.route is not None
+            created = before.created if before is not None and kept else self.revision
+            self.rows[route.key] = StoredRoute(route, self.revision, created)
         return self.revision
 
     def remove(self, route: Route) -> int:

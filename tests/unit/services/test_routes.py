@@ -126,6 +126,24 @@ async def test_a_changed_route_is_an_update(joined: House) -> None:
     assert (await joined.actions())[-2:] == ["route.create", "route.update"]
 
 
+async def test_a_name_is_taken_with_its_first_route_and_anew_after_a_removal(
+    joined: House,
+) -> None:
+    async def stored() -> tuple[int, int]:
+        _, routes = await joined.store.snapshot()
+        (route,) = routes.values()
+        return route.created, route.revision
+
+    await publish(joined)
+    taken, _ = first = await stored()
+    assert first == (taken, taken)
+    await publish(joined, HttpRouteRequest(AGENT, "shop", "http://203.0.113.9"))
+    assert await stored() == (taken, taken + 1)
+    await remove(joined, subdomain="shop")
+    await publish(joined)
+    assert await stored() == (taken + 3, taken + 3)
+
+
 async def test_another_agents_name_is_a_conflict_that_doesnt_say_whose(joined: House) -> None:
     await publish(joined)
     other = await joined.join(OTHER)

@@ -34,7 +34,13 @@ def key(name: str) -> RouteKey:
     return RouteKey(RouteKind.HTTP, name)
 
 
-def route(name: str, revision: int, *, url: str = "http://203.0.113.7:3000") -> RouteRecord:
+def route(
+    name: str,
+    revision: int,
+    *,
+    url: str = "http://203.0.113.7:3000",
+    created_revision: int | None = None,
+) -> RouteRecord:
     return RouteRecord(
         key=key(name),
         agent_id=AgentId("host-7"),
@@ -42,6 +48,7 @@ def route(name: str, revision: int, *, url: str = "http://203.0.113.7:3000") -> 
         revision=revision,
         created_at=NOW,
         updated_at=NOW,
+        created_revision=created_revision or revision,
     )
 
 

@@ -139,7 +139,7 @@ async def test_a_row_that_cant_be_served_is_logged_and_keeps_nobody_out(
     revision, routes = await store.snapshot()
     assert (revision, set(routes)) == (2, {key("good")})
     assert "http:bad can't be served" in caplog.text
-    assert (await store.changes_since(1))[1] == {key("bad"): StoredRoute(None, 2)}
+    assert (await store.changes_since(1))[1] == {key("bad"): StoredRoute(None, 2, 2)}
 
 
 async def test_statuses_are_remembered_for_each_node(store: RouteStore, database: Database) -> None:

@@ -71,11 +71,26 @@ def test_names_are_widened_and_nothing_is_lost() -> None:
 
         before = content()
         assert all(before)
-        upgrade(connection)
+        command.upgrade(configuration(connection), "0002")
         assert content() == before
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
         command.downgrade(configuration(connection), "0001")
         assert content() == before
+    engine.dispose()
+
+
+def test_routes_that_are_there_count_as_taken_with_their_last_change() -> None:
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        command.upgrade(configuration(connection), "0002")
+        for statement in (
+            "INSERT INTO agents VALUES ('a1', 'a1', '192.0.2.1', 1, 'h', 0, '2030', '2030')",
+            "INSERT INTO revisions VALUES (7, '2030-01-01', 'a1', 'x', 'y')",
+            "INSERT INTO routes VALUES ('http', 's', 'a1', '{}', 7, '2030', '2030')",
+        ):
+            connection.exec_driver_sql(statement)
+        upgrade(connection)
+        assert connection.execute(select(text("created_revision FROM routes"))).all() == [(7,)]
     engine.dispose()
 
 
