@@ -21,6 +21,7 @@ import httpx
 from harness.certificates import ThrowawayCa
 from harness.dataplane_files import OPERATOR_CONFIG, Files
 from harness.errors import HarnessError, UnavailableError
+from harness.evidence import Evidence
 from harness.haproxy import ExternalHaproxy, Sockets, find_haproxy
 from harness.machines import Here, Machine
 from harness.polling import until
@@ -211,6 +212,18 @@ class DataPlane:
         self.haproxy.end()
         sweep(self.directory)
         self.haproxy.stop()
+
+    def evidence(self) -> Evidence:
+        """What both read and write, but for certificates, and what HAProxy tells."""
+        return {
+            **self.files.evidence(),
+            self.files.settings.name: self._settings_without_password,
+            **self.sockets.evidence(),
+        }
+
+    def _settings_without_password(self) -> str:
+        # The real program writes the file anew, in a form of its own.
+        return self.files.settings.read_text().replace(self.password, "(left out)")
 
     def tail(self) -> str:
         """The ends of the logs of both."""

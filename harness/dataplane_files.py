@@ -10,6 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from harness.certificates import ThrowawayCa
+from harness.evidence import Evidence
 from harness.ports import free_port
 
 OPERATOR_CONFIG = """\
@@ -81,6 +82,12 @@ class Files:
     def last_good(self) -> Path:
         """The last configuration that HAProxy took: `cp.cfg.lkg`."""
         return self.config.with_name(f"{self.config.name}.lkg")
+
+    def evidence(self) -> Evidence:
+        """Configurations, those before the last change and of transactions too, and maps."""
+        configs = self.directory.glob("*.cfg*")
+        stored = (self.maps, self.general, self.transactions)
+        return {path.name: path for path in (*configs, *stored)}
 
     def write_settings(
         self,

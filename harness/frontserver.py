@@ -11,6 +11,7 @@ import httpx
 
 from harness.dataplane import DataPlane
 from harness.errors import HarnessError
+from harness.evidence import Evidence
 from harness.haproxy import Sockets
 from harness.machines import Here, Machine
 from harness.polling import until
@@ -196,6 +197,14 @@ class FrontServer:
         if self._child is not None:
             self._child.kill()
         sweep(self.state_dir)
+
+    def evidence(self) -> Evidence:
+        """HAProxy's configuration and maps, on disk and as it tells them."""
+        if self.dataplane is not None:
+            return self.dataplane.evidence()
+        # Another generation may come while this one is copied.
+        current = (self.config_dir / "current").resolve()
+        return {".": current, **self.sockets.evidence()}
 
     def tail(self) -> str:
         """The end of its log."""

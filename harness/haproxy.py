@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from harness.errors import HarnessError, UnavailableError
+from harness.evidence import Evidence
 from harness.machines import Here, Machine
 from harness.polling import until
 from harness.processes import Program, kill, tail
@@ -20,6 +23,10 @@ _TIMEOUT = 30.0
 _STARTING = 2.0
 # Seconds in which a master that executes itself anew is back.
 _REEXECUTION = 0.3
+# Seconds in which one that can tell what it does, does so.
+_BRIEF = 2.0
+_TELLING = ("show info", "show stat", "show servers state", "show sess")
+_MAP = re.compile(r"^(\d+) \((.*?)\) ", re.MULTILINE)
 
 
 def find_haproxy() -> Path:
@@ -100,6 +107,29 @@ class Sockets:
         """How often HAProxy was reloaded since it was started (`show proc`)."""
         rows = [line.split() for line in self._ask_master("show proc").splitlines()]
         return next(int(row[2]) for row in rows if len(row) > 2 and row[1] == "master")
+
+    def evidence(self) -> Evidence:
+        """What HAProxy says of itself, soon or not at all."""
+        return {
+            **{
+                f"{command.replace(' ', '-')}.txt": partial(self._ask_briefly, command)
+                for command in _TELLING
+            },
+            "show-map.txt": self._maps,
+            "show-proc.txt": partial(ask, self.master, "show proc", seconds=_BRIEF),
+        }
+
+    def _maps(self) -> str:
+        """All maps of the worker, and what is in each."""
+        listed = self._ask_briefly("show map")
+        contents = (
+            f"# {name}\n{self._ask_briefly(f'show map #{number}')}"
+            for number, name in _MAP.findall(listed)
+        )
+        return "".join([listed, *contents])
+
+    def _ask_briefly(self, command: str) -> str:
+        return ask(self.runtime, command, seconds=_BRIEF)
 
     def _processes(self) -> list[tuple[int, str]]:
         rows = [line.split() for line in self._ask_master("show proc").splitlines()]

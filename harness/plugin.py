@@ -8,8 +8,10 @@ def test_my_shop(frontserver_stack):
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import unittest
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 
 from harness.choice import BACKEND, BACKENDS, HAPROXY, MONGODB, MONGODBS, PLACES, WHERE
 from harness.errors import UnavailableError
+from harness.evidence import Shelf, kept_on, shelf
 from harness.postgresql import Postgresql
 from harness.stack import Stack, live
 
@@ -46,19 +49,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Give the test a place for evidence, which a stack uses that an error ends."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{item.path.stem}-{item.name}")
+    skips = (pytest.skip.Exception, unittest.SkipTest)
+    with kept_on(Shelf(item.config.rootpath / _EVIDENCE / name, unless=skips)):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
-    call: pytest.CallInfo[None],  # noqa: ARG001 - pytest passes it by its name
+    item: pytest.Item,  # noqa: ARG001 - pytest passes it by its name
+    call: pytest.CallInfo[None],  # noqa: ARG001
 ) -> Generator[None, Any, Any]:
-    """On failure, keep what every open stack knows, and say where."""
+    """On failure, keep what every open stack knows, say where, and what else the report says."""
     report = yield
     if report.failed:
-        for number, stack in enumerate(live()):
-            name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{item.path.stem}-{item.name}-{number}")
-            place = item.config.rootpath / _EVIDENCE / name
-            stack.evidence(place)
-            report.sections.append(("evidence", f"logs and configuration: {place}"))
+        for stack in live():
+            report.sections.append(("evidence", stack.keep_evidence()))
+        with contextlib.suppress(OSError):
+            shelf().tell("failure.txt", _told(report))
     return report
+
+
+def _told(report: pytest.TestReport) -> str:
+    """The error, with what hypothesis noted, and what was printed."""
+    sections = (f"--- {title} ---\n{text}" for title, text in report.sections)
+    return "\n".join([report.longreprtext, *sections, ""])
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import secrets
 import shutil
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +26,7 @@ from harness.agent import AgentApi, AgentProgram
 from harness.certificates import ThrowawayCa
 from harness.choice import chosen_backend, chosen_mongodb, make_parts
 from harness.dataplane import DataPlane
-from harness.evidence import collect
+from harness.evidence import Evidence, collect, logs_below, shelf
 from harness.frontserver import APP_DOMAIN, MONGO_DOMAIN, FrontServer
 from harness.mongo import Mongod
 from harness.names import resolve_to_loopback
@@ -34,6 +35,7 @@ from harness.parts import Parts
 from harness.postgresql import Postgresql
 from harness.replicaset import MEMBERS, ReplicaSet
 
+_PREFIX = "fs-"
 _live: list[Stack] = []
 
 
@@ -121,7 +123,7 @@ class Stack:
     ) -> None:
         self.backend = backend or chosen_backend()
         # Short: the paths of Unix sockets are made from it.
-        self.directory = Path(tempfile.mkdtemp(prefix="fs-"))
+        self.directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
         self.ca = ThrowawayCa(self.directory / "ca")
         self.mongodb = mongodb or chosen_mongodb()
         self.replica_sets: dict[str, ReplicaSet] = {}
@@ -146,6 +148,7 @@ class Stack:
             environ=environ,
         )
         self._start = start
+        self._notes: dict[str, str] = {}
         self._open = contextlib.ExitStack()
         self._open.callback(self.parts.close)
         trust = ssl.create_default_context(cafile=self.ca.file)
@@ -228,9 +231,39 @@ class Stack:
 
     # --- the life of it ---
 
+    def note(self, name: str, text: str) -> None:
+        """Have a text among the evidence, as this file; what was in it before is replaced."""
+        self._notes[name] = text
+
     def evidence(self, target: Path) -> None:
-        """Copy what is known about this stack to `target`."""
-        collect(self.front, target)
+        """Copy what is known about this stack to `target`. Raises `OSError`."""
+        collect(self._told_by(), target)
+
+    def keep_evidence(self) -> str:
+        """The same to where evidence goes now; says where that is."""
+        name = self.directory.name.removeprefix(_PREFIX)
+        try:
+            place = shelf().keep(self._told_by(), f"stack-{name}")
+        except OSError as error:
+            return f"no evidence can be kept: {error}"
+        return f"logs and configuration: {place}"
+
+    def _told_by(self) -> dict[str, Callable[[], Evidence]]:
+        told = {"logs": self._logs, "haproxy": self.front.evidence, "notes": self._noted}
+        if self.dataplane is not None and self.dataplane is not self.front.dataplane:
+            told["dataplane"] = self.dataplane.evidence
+        return told
+
+    def _logs(self) -> Evidence:
+        logs = dict(logs_below(self.directory))
+        for dataplane in filter(None, (self.dataplane, self.front.dataplane)):
+            # It may be elsewhere.
+            found = logs_below(dataplane.directory)
+            logs |= {f"{dataplane.directory.name}/{name}": log for name, log in found.items()}
+        return logs
+
+    def _noted(self) -> Evidence:
+        return {name: partial(str, text) for name, text in self._notes.items()}
 
     def __enter__(self) -> Self:
         _live.append(self)
@@ -241,8 +274,8 @@ class Stack:
             self._open.callback(self.front.clean_up)
             if self._start:
                 self.front.start()
-        except BaseException:
-            self._close()
+        except BaseException as error:
+            self._end(error)
             raise
         return self
 
@@ -252,7 +285,14 @@ class Stack:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._close()
+        self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
+        try:
+            if error is not None and not isinstance(error, shelf().unless):
+                error.add_note(self.keep_evidence())
+        finally:
+            self._close()
 
     def _close(self) -> None:
         try:

@@ -19,6 +19,7 @@ from harness.plugin import (
     frontserver_stack,
     pytest_addoption,
     pytest_runtest_makereport,
+    pytest_runtest_protocol,
 )
 from harness.stack import Stack
 
@@ -27,6 +28,7 @@ __all__ = [
     "frontserver_stack",
     "pytest_addoption",
     "pytest_runtest_makereport",
+    "pytest_runtest_protocol",
 ]
 
 

@@ -97,7 +97,9 @@ def kill(patient: Patient, victim: str) -> None:
 def test_random_kills(make_stack: Callable[..., Stack]) -> None:
     print(f"\nHARNESS_SEED={SEED}")  # noqa: T201 - by which it is repeated
     chance = random.Random(SEED)  # noqa: S311 - moments
-    patient = Patient(make_stack(backend="dataplane"))
+    stack = make_stack(backend="dataplane")
+    stack.note("seed.txt", f"HARNESS_SEED={SEED}\n")
+    patient = Patient(stack)
     changes = Changes(patient, SEED)
     took: list[float] = []
     with patient:

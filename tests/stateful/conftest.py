@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.plugin import pytest_runtest_makereport
+from harness.plugin import pytest_runtest_makereport, pytest_runtest_protocol
 from tests.stateful.sites import Sites
 
-__all__ = ["pytest_runtest_makereport"]
+__all__ = ["pytest_runtest_makereport", "pytest_runtest_protocol"]
 
 
 @pytest.fixture

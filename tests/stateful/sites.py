@@ -32,8 +32,8 @@ class Sites:
             stack.__enter__()
             try:
                 self._site = Site(stack, exchange)
-            except BaseException:
-                stack.__exit__(None, None, None)
+            except BaseException as error:
+                stack.__exit__(type(error), error, error.__traceback__)
                 raise
         return self._site
 

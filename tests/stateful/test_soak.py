@@ -29,8 +29,10 @@ def test_soak(sites: Sites) -> None:
         print(f"\nHARNESS_SEED={number}", flush=True)  # noqa: T201 - by which it is repeated
 
         @seed(number)
-        def machine() -> FrontServer:
-            return FrontServer(sites)
+        def machine(number: int = number) -> FrontServer:
+            front = FrontServer(sites)
+            front.site.stack.note("seed.txt", f"HARNESS_SEED={number}\n")
+            return front
 
         run_state_machine_as_test(
             machine,
