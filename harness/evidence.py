@@ -36,8 +36,7 @@ def collect(parts: Mapping[str, Callable[[], Evidence]], target: Path) -> None:
     folder = _Folder(target)
     for name, part in parts.items():
         folder.add_part(Path(name), part)
-    if folder.errors:
-        (target / "errors.txt").write_text("\n".join(folder.errors) + "\n")
+    folder.add_errors()
 
 
 def logs_below(directory: Path) -> Evidence:
@@ -108,7 +107,7 @@ class _Folder:
     """The evidence of one stack. Nothing that goes wrong here may hide why it is collected."""
 
     def __init__(self, target: Path) -> None:
-        self.errors: list[str] = []
+        self._errors: list[str] = []
         self._target = target
 
     def add_part(self, name: Path, part: Callable[[], Evidence]) -> None:
@@ -116,10 +115,14 @@ class _Folder:
             for item, source in part().items():
                 self._add(name / item, source)
 
+    def add_errors(self) -> None:
+        if self._errors:
+            self._write_text(Path("errors.txt"), "\n".join([*self._errors, ""]))
+
     def _add(self, name: Path, source: Path | Callable[[], str]) -> None:
         with self._guarded(name):
             if not isinstance(source, Path):
-                self._write(name, source().encode(errors="replace"))
+                self._write_text(name, source())
             elif source.is_dir():
                 for file in _files(source, partial(self._tell, name)):
                     self._add(name / file.relative_to(source), file)
@@ -127,6 +130,9 @@ class _Folder:
                 self._write(name, source.read_bytes())
             else:
                 raise HarnessError(f"there is no file {source}")
+
+    def _write_text(self, name: Path, text: str) -> None:
+        self._write(name, text.encode(errors="replace"))
 
     def _write(self, name: Path, content: bytes) -> None:
         copy = self._target / name
@@ -141,7 +147,7 @@ class _Folder:
             self._tell(name, error)
 
     def _tell(self, name: Path, error: Exception) -> None:
-        self.errors.append(f"{name}: {type(error).__name__}: {error}")
+        self._errors.append(f"{name}: {type(error).__name__}: {error}")
 
 
 def _files(directory: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.evidence import Shelf, kept_on
 from harness.polling import until
 from harness.stack import Stack
 
@@ -116,6 +117,17 @@ def test_without_the_plugin_it_is_kept_too(tmp_path: Path) -> None:
     (place,) = (tmp_path / ".evidence").iterdir()
     assert f"SystemError: of a script\nlogs and configuration: {place}\n" in output
     assert (place / "notes" / "seed.txt").read_text() == "17"
+
+
+def test_where_none_can_be_kept_the_error_is_still_seen(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        kept_on(Shelf(tmp_path / "file")),
+        pytest.raises(LookupError, match="why it failed") as seen,
+        Stack(start=False),
+    ):
+        raise LookupError("why it failed")
+    assert "no evidence can be kept: [Errno" in seen.value.__notes__[0]
 
 
 def test_it_has_what_is_configured_and_what_runs_but_no_secret(
