@@ -24,6 +24,8 @@ from harness.postgresql import Postgresql
 from harness.stack import Stack, live
 
 _EVIDENCE = ".evidence"
+# Of a directory's name; parameters of a test may be longer than a file system bears.
+_LONGEST = 200
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,17 +53,14 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     """Give the test a place for evidence, which a stack uses that an error ends."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{item.path.stem}-{item.name}")
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", item.nodeid)[:_LONGEST].strip("-")
     skips = (pytest.skip.Exception, unittest.SkipTest)
     with kept_on(Shelf(item.config.rootpath / _EVIDENCE / name, unless=skips)):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,  # noqa: ARG001 - pytest passes it by its name
-    call: pytest.CallInfo[None],  # noqa: ARG001
-) -> Generator[None, Any, Any]:
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
     """On failure, keep what every open stack knows, say where, and what else the report says."""
     report = yield
     if report.failed:

@@ -70,7 +70,9 @@ def run(place: Path, *arguments: str | Path) -> str:
 
 def told(output: str, test: str) -> Path:
     """The only folder that is named for a test."""
-    named = re.findall(rf"logs and configuration: (\S+/\.evidence/test_mine-{test}/\S+)", output)
+    named = re.findall(
+        rf"logs and configuration: (\S+/\.evidence/test_mine\.py-{test}/\S+)", output
+    )
     assert len(named) == 1, output
     return Path(named[0])
 
@@ -108,7 +110,7 @@ def test_what_has_not_failed_leaves_nothing(output: str) -> None:
     """Neither a test that passes, nor one that is skipped within the block."""
     assert "3 failed, 1 passed, 1 skipped" in output
     kept = {place.name for place in told(output, "test_start").parents[1].iterdir()}
-    assert kept == {"test_mine-test_inside", "test_mine-test_start", "test_mine-test_fixture"}
+    assert kept == {f"test_mine.py-test_{name}" for name in ("inside", "start", "fixture")}
 
 
 def test_without_the_plugin_it_is_kept_too(tmp_path: Path) -> None:
