@@ -1,57 +1,40 @@
 """One summary, in pytest's words, of the JUnit files in a directory.
 
-Ends with status 1 if there is none, or if a test failed.
+Ends with status 1 if there is none, if a test failed, or if nothing passed in one of them.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
-from xml.etree import ElementTree as ET
+
+# The harness is found there, whichever Python this is.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from harness import reports
 
 
 def main(directory: Path) -> int:
-    """Print failures and totals of `directory/*.xml`."""
-    files = sorted(directory.glob("*.xml"))
-    totals: Counter[str] = Counter()
-    seconds = 0.0
+    """Print skips, failures and totals of `directory/*.xml`."""
+    found = {file.name: reports.read(file) for file in sorted(directory.glob("*.xml"))}
     print(" short test summary info ".center(79, "="))
-    for file in files:
-        # The file is our own pytest's.
-        for suite in ET.parse(file).getroot().iter("testsuite"):  # noqa: S314
-            seconds += float(suite.get("time", 0))
-            for case in suite.iter("testcase"):
-                outcome = _outcome(case)
-                totals[outcome] += 1
-                if outcome in {"failed", "error"}:
-                    print(f"{outcome.upper()} {_name(case)} - {_message(case)}")
-    counts = [
-        f"{totals[outcome]} {outcome}"
-        for outcome in ("failed", "passed", "skipped", "error")
-        if totals[outcome]
-    ]
-    print(f" {', '.join(counts) or 'no tests ran'} in {seconds:.2f}s ".center(79, "="))
-    return 0 if totals["passed"] and not totals["failed"] + totals["error"] else 1
-
-
-def _outcome(case: ET.Element) -> str:
-    for tag, outcome in (("failure", "failed"), ("error", "error"), ("skipped", "skipped")):
-        if case.find(tag) is not None:
-            return outcome
-    return "passed"
-
-
-def _name(case: ET.Element) -> str:
-    return f"{case.get('classname', '')}::{case.get('name', '')}"
-
-
-def _message(case: ET.Element) -> str:
-    found = case.find("failure")
-    if found is None:
-        found = case.find("error")
-    message = found.get("message", "") if found is not None else ""
-    return message.splitlines()[0][:160] if message else ""
+    for count, reason in reports.skips(found.values()):
+        print(f"SKIPPED [{count}] {reason}")
+    for name, report in found.items():
+        for complaint in report.complaints:
+            print(complaint)
+        if not report.is_good and not report.complaints:
+            print(f"ERROR {name} - nothing passed, {report.skipped} skipped")
+    counts = {
+        "failed": sum(report.failed for report in found.values()),
+        "passed": sum(report.passed for report in found.values()),
+        "skipped": sum(report.skipped for report in found.values()),
+        "error": sum(report.errors for report in found.values()),
+    }
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    seconds = sum(report.seconds for report in found.values())
+    print(f" {told or 'no tests ran'} in {seconds:.2f}s ".center(79, "="))
+    return 0 if found and all(report.is_good for report in found.values()) else 1
 
 
 if __name__ == "__main__":

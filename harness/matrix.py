@@ -1,7 +1,8 @@
 """Runs one suite in every cell of a matrix, and sums up: `python -m harness.matrix -- tests/e2e`.
 
 A cell is a HAProxy version, a backend, a kind of MongoDB and a place. Each has a JUnit file, and
-all of them together a table, in the directory of reports. Ends with 1 if any cell failed.
+all of them together a table with the reasons of what was skipped, in the directory of reports. Ends
+with 1 if any cell failed, or shows nothing: if it wasn't run, or all of it was skipped.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import os
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
-from harness import versions
+from harness import reports, versions
 from harness.choice import BACKEND, BACKENDS, HAPROXY, MONGODB, MONGODBS, PLACES, WHERE
 from harness.errors import UnavailableError
+from harness.reports import Report
 
 # The versions that the product is for.
 SUPPORTED = ("2.8", "3.0", "3.2", "3.4")
@@ -50,19 +51,17 @@ class Cell(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a cell; `reason` says why it wasn't run, or failed as a whole."""
+    """What came of a cell; `reason` says why it wasn't run, failed as a whole, or shows nothing."""
 
     cell: Cell
-    passed: int = 0
-    skipped: int = 0
-    failed: int = 0
+    report: Report = Report()
     seconds: float = 0.0
     reason: str = ""
 
     @property
     def is_good(self) -> bool:
-        """Whether it was run, and nothing failed."""
-        return not self.failed and not self.reason
+        """Whether something passed, and nothing failed."""
+        return self.report.is_good and not self.reason
 
 
 @click.command()
@@ -70,14 +69,14 @@ class Outcome(NamedTuple):
 @click.option("--backend", multiple=True, type=click.Choice(BACKENDS), default=BACKENDS)
 @click.option("--mongodb", multiple=True, type=click.Choice(MONGODBS), default=MONGODBS)
 @click.option("--where", multiple=True, type=click.Choice(PLACES), default=PLACES[:1])
-@click.option("--reports", type=click.Path(path_type=Path), default=Path(".reports"))
+@click.option("--reports", "into", type=click.Path(path_type=Path), default=Path(".reports"))
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 def main(
     haproxy: Sequence[str],
     backend: Sequence[str],
     mongodb: Sequence[str],
     where: Sequence[str],
-    reports: Path,
+    into: Path,
     pytest_arguments: Sequence[str],
 ) -> None:
     """Run pytest with these arguments in every cell; each option may be given more than once.
@@ -85,19 +84,19 @@ def main(
     Arguments come after `--`; without any it is the end-to-end suite, of which only the tests that
     have a mongod run for each kind of MongoDB but the first.
     """
-    reports.mkdir(parents=True, exist_ok=True)
+    into.mkdir(parents=True, exist_ok=True)
     missing = _images(haproxy) if "containers" in where else {}
     outcomes = []
     for cell in map(Cell._make, itertools.product(haproxy, backend, mongodb, where)):
         click.echo(f"matrix: {', '.join(cell)}")
-        report = reports / f"matrix-{cell.name}.xml"
+        report = into / f"matrix-{cell.name}.xml"
         if cell.where == "containers" and cell.haproxy in missing:
             outcomes.append(Outcome(cell, reason=missing[cell.haproxy]))
         else:
             arguments = pytest_arguments or suite(cell, first=cell.mongodb == mongodb[0])
             outcomes.append(_run(cell, report, arguments))
-        (reports / "matrix.md").write_text("".join(table(outcomes)))
-    click.echo("".join(table(outcomes)))
+        (into / "matrix.md").write_text("".join(told(outcomes)))
+    click.echo("".join(told(outcomes)))
     sys.exit(0 if all(each.is_good for each in outcomes) else 1)
 
 
@@ -107,12 +106,19 @@ def suite(cell: Cell, *, first: bool) -> tuple[str, ...]:
     return (*_SUITE, "-m", choice if first else f"{choice} and mongodb")
 
 
-def table(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """The lines of a Markdown table."""
+def told(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """The lines of a Markdown table, and of a list of why tests were skipped."""
     yield f"| {' | '.join(_HEADINGS)} |\n|{'---|' * len(_HEADINGS)}\n"
     for each in outcomes:
-        counts = (each.passed, each.skipped, each.failed, f"{each.seconds:.0f}")
+        report = each.report
+        failed = report.failed + report.errors
+        counts = (report.passed, report.skipped, failed, f"{each.seconds:.0f}")
         yield f"| {' | '.join([*each.cell, *map(str, counts), each.reason])} |\n"
+    skips = list(reports.skips(each.report for each in outcomes))
+    if skips:
+        yield "\nSkipped, by reason:\n\n"
+    for count, reason in skips:
+        yield f"- {count}: {reason}\n"
 
 
 def _images(haproxys: Sequence[str]) -> dict[str, str]:
@@ -142,15 +148,13 @@ def counted(cell: Cell, report: Path, code: int, seconds: float) -> Outcome:
     """The outcome that pytest's report and exit code tell of."""
     if not report.exists():
         return Outcome(cell, seconds=seconds, reason=f"pytest ended with {code}, without a report")
-    suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314 - our own
-    total = {"tests": 0, "skipped": 0, "failures": 0, "errors": 0}
-    for suite in suites:
-        for name in total:
-            total[name] += int(suite.get(name, 0))
-    failed = total["failures"] + total["errors"]
-    passed = total["tests"] - failed - total["skipped"]
-    reason = "" if code == 0 or failed else f"pytest ended with {code}"
-    return Outcome(cell, passed, total["skipped"], failed, seconds, reason)
+    found = reports.read(report)
+    reason = ""
+    if code != 0 and not found.complaints:
+        reason = f"pytest ended with {code}"
+    elif not found.passed:
+        reason = "nothing passed"
+    return Outcome(cell, found, seconds, reason)
 
 
 if __name__ == "__main__":
