@@ -53,9 +53,8 @@ class FrontServer:
         settings = {
             "FRONTSERVER_STATE_DIR": str(self.state_dir),
             "FRONTSERVER_LISTEN": f"127.0.0.1:{self.api_port}",
-            "FRONTSERVER_HTTP_BIND": f"127.0.0.1:{self.http_port}",
             "FRONTSERVER_HTTPS_BIND": f"127.0.0.1:{self.https_port}",
-            "FRONTSERVER_MONGO_BIND": f"127.0.0.1:{self.mongo_port}",
+            **self._binds(),
             "FRONTSERVER_APP_DOMAIN": APP_DOMAIN,
             "FRONTSERVER_MONGO_DOMAIN": MONGO_DOMAIN,
             "FRONTSERVER_TARGET_POLICY": "allow-loopback",
@@ -97,6 +96,17 @@ class FrontServer:
         self.dataplane = dataplane
         self.environ |= {**_driving(dataplane), **settings}
         self.sockets = self._own_sockets() if dataplane is None else dataplane.sockets
+
+    def bind(self, *, http: int, mongo: int) -> None:
+        """Have visitors at these ports of 127.0.0.1 from the next start on."""
+        self.http_port, self.mongo_port = http, mongo
+        self.environ |= self._binds()
+
+    def _binds(self) -> dict[str, str]:
+        return {
+            "FRONTSERVER_HTTP_BIND": f"127.0.0.1:{self.http_port}",
+            "FRONTSERVER_MONGO_BIND": f"127.0.0.1:{self.mongo_port}",
+        }
 
     def _own_sockets(self) -> Sockets:
         return Sockets(

@@ -24,8 +24,11 @@ class Parts(Protocol):
         """The Data Plane API's program; `None`: the harness's double stands in."""
         ...
 
-    def front(self, directory: Path) -> Machine:
-        """For the front server, and the HAProxy that it runs itself."""
+    def front(self, directory: Path, settings: Mapping[str, str]) -> Machine:
+        """For the front server, and the HAProxy that it runs itself.
+
+        What a test's `settings` name by its path can be read there.
+        """
         ...
 
     def proxy(self, directory: Path) -> Machine:
@@ -72,7 +75,7 @@ class NativeParts:
     def dataplaneapi(self) -> Path | None:
         return find_dataplane()
 
-    def front(self, directory: Path) -> Machine:  # noqa: ARG002
+    def front(self, directory: Path, settings: Mapping[str, str]) -> Machine:  # noqa: ARG002
         return Here()
 
     def proxy(self, directory: Path) -> Machine:  # noqa: ARG002

@@ -24,8 +24,9 @@ import httpx
 
 from harness.agent import AgentApi, AgentProgram
 from harness.certificates import ThrowawayCa
-from harness.choice import chosen_backend, chosen_mongodb, make_parts
+from harness.choice import checked_settings, chosen_backend, chosen_mongodb, make_parts
 from harness.dataplane import DataPlane
+from harness.errors import HarnessError
 from harness.evidence import Evidence, collect, logs_below, shelf
 from harness.frontserver import APP_DOMAIN, MONGO_DOMAIN, FrontServer
 from harness.mongo import Mongod
@@ -102,10 +103,12 @@ class Stack:
     `containers`, `mongodb` is `single` or `replica-set`; what isn't said is as HARNESS_BACKEND,
     HARNESS_HAPROXY, HARNESS_WHERE and HARNESS_MONGODB say (see `choice`). `parts` may be given
     instead of version and place. `https` gives it a wildcard certificate by a throwaway CA;
-    `environ` adds or replaces FRONTSERVER_ settings; with `start=False` the test starts `front`
-    itself. `dataplane` is handed on to `DataPlane`, with `pools` where files are apart; its
-    `directory` must have a short path. Within
-    the block names below the application and the MongoDB domain resolve to loopback.
+    `environ` adds or replaces FRONTSERVER_ settings, but those of `choice.OWNED`; with
+    `start=False` the test starts `front` itself. `dataplane` is handed on to `DataPlane`, with
+    `pools` where files are apart; its `directory` must have a short path. Within the block names
+    below the application and the MongoDB domain resolve to loopback, in this process alone.
+
+    Raises `UnavailableError` for what isn't here, and `HarnessError` for what there isn't.
     """
 
     def __init__(
@@ -121,32 +124,22 @@ class Stack:
         backend: str | None = None,
         dataplane: Mapping[str, Any] | None = None,
     ) -> None:
-        self.backend = backend or chosen_backend()
+        self.backend, self.mongodb = chosen_backend(backend), chosen_mongodb(mongodb)
+        if parts is not None and (where is not None or haproxy is not None):
+            raise HarnessError("`parts` has a place and a HAProxy: leave out `where` and `haproxy`")
+        if dataplane is not None and self.backend != "dataplane":
+            raise HarnessError("`dataplane` needs `backend='dataplane'`")
+        settings = checked_settings(environ or {})
+        self.parts = parts or make_parts(where=where, haproxy=haproxy)
+        self.replica_sets: dict[str, ReplicaSet] = {}
         # Short: the paths of Unix sockets are made from it.
         self.directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        self.ca = ThrowawayCa(self.directory / "ca")
-        self.mongodb = mongodb or chosen_mongodb()
-        self.replica_sets: dict[str, ReplicaSet] = {}
-        self.parts = parts or make_parts(where=where, haproxy=haproxy)
-        program = self.parts.haproxy()
-        self.dataplane: DataPlane | None = None
-        if self.backend == "dataplane":
-            given = {"directory": self.directory / "dp", **(dataplane or {})}
-            given.setdefault("pools", not given.get("single_file"))
-            self.dataplane = DataPlane(
-                **given,
-                program=self.parts.dataplaneapi(),
-                haproxy=program,
-                machine=self.parts.proxy(self.directory),
-            )
-        self.front = FrontServer(
-            self.directory,
-            haproxy=program,
-            machine=self.parts.front(self.directory),
-            dataplane=self.dataplane,
-            https_certificate=self.ca.issue(f"*.{APP_DOMAIN}") if https else None,
-            environ=environ,
-        )
+        try:
+            self._make(settings, dataplane or {}, https=https)
+        except BaseException:
+            # Such as what isn't here: a test that is skipped leaves nothing behind.
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
         self._start = start
         self._notes: dict[str, str] = {}
         self._open = contextlib.ExitStack()
@@ -158,6 +151,31 @@ class Stack:
             timeout=15,
             verify=trust,
             limits=httpx.Limits(max_keepalive_connections=0),
+        )
+
+    def _make(
+        self, settings: Mapping[str, str], dataplane: Mapping[str, Any], *, https: bool
+    ) -> None:
+        """Everything that has files in the directory; nothing runs yet."""
+        self.ca = ThrowawayCa(self.directory / "ca")
+        program = self.parts.haproxy()
+        self.dataplane: DataPlane | None = None
+        if self.backend == "dataplane":
+            given = {"directory": self.directory / "dp", **dataplane}
+            given.setdefault("pools", not given.get("single_file"))
+            self.dataplane = DataPlane(
+                **given,
+                program=self.parts.dataplaneapi(),
+                haproxy=program,
+                machine=self.parts.proxy(self.directory),
+            )
+        self.front = FrontServer(
+            self.directory,
+            haproxy=program,
+            machine=self.parts.front(self.directory, settings),
+            dataplane=self.dataplane,
+            https_certificate=self.ca.issue(f"*.{APP_DOMAIN}") if https else None,
+            environ=settings,
         )
 
     # --- parts ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,8 +54,12 @@ class ContainerParts:
     def dataplaneapi(self) -> Path | None:
         return find_dataplane() if self._is_local else _DATAPLANEAPI
 
-    def front(self, directory: Path) -> Machine:
-        return self._new(ContainerMachine(lambda: self._images.front(self._version), directory))
+    def front(self, directory: Path, settings: Mapping[str, str]) -> Machine:
+        return self._new(
+            ContainerMachine(
+                lambda: self._images.front(self._version), directory, mounts=named_paths(settings)
+            )
+        )
 
     def proxy(self, directory: Path) -> Machine:
         if not self._is_local:
@@ -106,3 +111,14 @@ class ContainerParts:
     def _new(self, machine: ContainerMachine) -> ContainerMachine:
         self._machines.append(machine)
         return machine
+
+
+def named_paths(settings: Mapping[str, str]) -> tuple[Path, ...]:
+    """Files and directories of this machine that settings name, where containers see none."""
+    named = (
+        Path(value)
+        for name, value in settings.items()
+        if name.startswith("FRONTSERVER_") and value.startswith("/")
+    )
+    everywhere = tempfile.gettempdir()
+    return tuple(path for path in named if path.exists() and not path.is_relative_to(everywhere))

@@ -67,13 +67,11 @@ class Adopted:
                 "FRONTSERVER_DATAPLANE_FILE": "shared",
                 "FRONTSERVER_DATAPLANE_HTTP_FRONTENDS": "www",
                 "FRONTSERVER_DATAPLANE_MONGODB_FRONTENDS": "databases",
-                "FRONTSERVER_HTTP_BIND": f"127.0.0.1:{self.http}",
-                "FRONTSERVER_MONGO_BIND": f"127.0.0.1:{self.mongo}",
                 **environ,
             },
             start=False,
         )
-        self.stack.front.http_port, self.stack.front.mongo_port = self.http, self.mongo
+        self.stack.front.bind(http=self.http, mongo=self.mongo)
 
     @property
     def text(self) -> str:
@@ -135,11 +133,7 @@ def test_frontends_that_are_named_no_more_are_left(adopted: Adopted) -> None:
     stack.front.terminate()
     for name in ("HTTP", "MONGODB"):
         del stack.front.environ[f"FRONTSERVER_DATAPLANE_{name}_FRONTENDS"]
-    stack.front.http_port, stack.front.mongo_port = free_port(), free_port()
-    stack.front.environ |= {
-        "FRONTSERVER_HTTP_BIND": f"127.0.0.1:{stack.front.http_port}",
-        "FRONTSERVER_MONGO_BIND": f"127.0.0.1:{stack.front.mongo_port}",
-    }
+    stack.front.bind(http=free_port(), mongo=free_port())
     stack.front.start()
     until("ours lead to it", lambda: stack.get("site").status_code == 200, quiet=(httpx.HTTPError,))
     assert adopted.home(host="site.apps.example.com") == (200, "home")

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness.choice import chosen_backend, chosen_mongodb, chosen_place, make_parts
+from harness.choice import (
+    OWNED,
+    checked_settings,
+    chosen_backend,
+    chosen_mongodb,
+    chosen_place,
+    chosen_version,
+    make_parts,
+)
 from harness.errors import HarnessError, UnavailableError
 
 
@@ -18,12 +27,65 @@ def nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_unless_told_otherwise() -> None:
     assert (chosen_backend(), chosen_place(), chosen_mongodb()) == ("file", "native", "single")
+    assert chosen_version() is None
 
 
-def test_what_there_is_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARNESS_WHERE", "elsewhere")
-    with pytest.raises(HarnessError, match="HARNESS_WHERE=elsewhere is none of: native, containe"):
-        chosen_place()
+WRONG = [
+    (chosen_backend, "backend", "data-plane", "is none of: file, dataplane"),
+    (chosen_place, "where", "container", "is none of: native, containers"),
+    (chosen_mongodb, "mongodb", "replicaset", "is none of: single, replica-set"),
+    (chosen_version, "haproxy", "newest", "is no version such as '3.4'"),
+]
+
+
+@pytest.mark.parametrize(("choose", "name", "wrong", "complaint"), WRONG)
+def test_what_there_is_not_is_refused_alike_as_a_variable_and_as_an_argument(
+    monkeypatch: pytest.MonkeyPatch,
+    choose: Callable[[str | None], object],
+    name: str,
+    wrong: str,
+    complaint: str,
+) -> None:
+    with pytest.raises(HarnessError, match=f"^{name}='{wrong}' {complaint}"):
+        choose(wrong)
+    monkeypatch.setenv(f"HARNESS_{name.upper()}", wrong)
+    with pytest.raises(HarnessError, match=f"^HARNESS_{name.upper()}='{wrong}' {complaint}"):
+        choose(None)
+
+
+def test_an_argument_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BACKEND", "WHERE", "HAPROXY", "MONGODB"):
+        monkeypatch.setenv(f"HARNESS_{name}", "wrong")
+    assert chosen_backend("dataplane") == "dataplane"
+    assert chosen_place("containers") == "containers"
+    assert chosen_mongodb("replica-set") == "replica-set"
+    assert chosen_version("3.4") == "3.4"
+
+
+def test_an_empty_variable_chooses_nothing_but_an_empty_argument_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HARNESS_BACKEND", "")
+    assert chosen_backend() == "file"
+    with pytest.raises(HarnessError, match=r"^backend='' is none of"):
+        chosen_backend("")
+
+
+def test_a_version_is_a_string() -> None:
+    """3.10 as a number is 3.1."""
+    with pytest.raises(HarnessError, match=r"haproxy=3\.4 is no version such as '3\.4'"):
+        chosen_version(3.4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", OWNED)
+def test_what_the_harness_holds_together_is_not_for_a_test_to_set(name: str) -> None:
+    with pytest.raises(HarnessError, match=rf"^{name} is the harness's own: .*`.+`"):
+        checked_settings({"FRONTSERVER_ENROLMENT": "closed", name: "anything"})
+
+
+def test_all_other_settings_are_a_tests_to_make() -> None:
+    settings = {"FRONTSERVER_ENROLMENT": "closed", "FRONTSERVER_DATAPLANE_URL": "http://x"}
+    assert checked_settings(settings) == settings
 
 
 def test_a_version_that_is_not_here_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
