@@ -121,12 +121,17 @@ class FrontServer:
 
     # --- the control plane ---
 
+    @property
+    def runs(self) -> bool:
+        """Whether the control plane's process is there."""
+        return self._child is not None and self._child.exit_code is None
+
     def start(self, *arguments: str, ready: bool = True, revive: bool = True) -> None:
         """Start `serve` and wait until it is ready, or only until its API answers.
 
         With `revive` a HAProxy that isn't the front server's to run is there before.
         """
-        if self._child is not None and self._child.exit_code is None:
+        if self.runs:
             raise HarnessError("the front server runs already")
         if self.dataplane is not None and not self.dataplane.haproxy.runs and revive:
             self.revive_haproxy()
@@ -145,6 +150,12 @@ class FrontServer:
     def terminate(self) -> int:
         """SIGTERM to the control plane; its exit code."""
         return self._running.terminate()
+
+    def restart(self) -> None:
+        """Start it anew, and wait until it is ready; it is killed first if it runs."""
+        if self.runs:
+            self.kill()
+        self.start()
 
     def stop(self, *, haproxy: bool = True) -> None:
         """Stop the control plane, and HAProxy by `frontserver haproxy stop`."""

@@ -1,7 +1,7 @@
 """A proxy in front of a Data Plane API that delays, refuses or drops what a test chooses.
 
 with Interference(port) as between:
-    between.trouble = (Trouble("POST .*/raw", status=500, message="no space left"),)
+    between.make(Trouble("POST .*/raw", status=500, message="no space left"))
     ...
     between.clear()
 """
