@@ -64,7 +64,7 @@ def install(session: nox.Session, *, demo: bool = False, bench: bool = False) ->
         if peers:
             session.run("python", "-m", "pip", "install", "--quiet", *pinned, *peers)
         return
-    project = ".[demo]" if demo else ".[embedded]" if bench else ".[mongodb]"
+    project = ".[demo,harness]" if demo else ".[embedded,harness]" if bench else ".[harness]"
     tools = nox.project.dependency_groups(PYPROJECT, "dev")
     session.install(*pinned, "-e", project, *tools, *peers)
 

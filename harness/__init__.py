@@ -16,10 +16,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import HarnessError, UnavailableError
+
 if TYPE_CHECKING:
     from harness.stack import Stack
 
-__all__ = ["Stack"]
+__all__ = ["HarnessError", "Stack", "UnavailableError"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,11 +8,8 @@ import shutil
 import signal
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Self
-
-import psycopg
-from psycopg import sql
 
 from harness.errors import HarnessError, UnavailableError
 from harness.machines import Machine, Unprivileged
@@ -50,6 +47,15 @@ def find_postgresql(debian: Path = Path("/usr/lib/postgresql")) -> Path:
 
 def _has_programs(place: Path) -> bool:
     return all(os.access(place / name, os.X_OK) for name in ("initdb", "postgres"))
+
+
+def _driver() -> ModuleType:
+    """psycopg, which nobody else needs. Raises `UnavailableError`."""
+    try:
+        import psycopg.sql  # noqa: PLC0415
+    except ImportError as error:
+        raise UnavailableError(f"{error}: install the extra `harness`") from error
+    return psycopg
 
 
 def _version(place: Path) -> tuple[int, ...]:
@@ -97,6 +103,7 @@ class Postgresql:
 
     def start(self) -> Self:
         """Start it, and wait until it answers. Raises `HarnessError` with the end of its log."""
+        psycopg = _driver()
         is_new = not self._data.exists()
         if is_new:
             self._initialise()
@@ -165,6 +172,8 @@ class Postgresql:
             raise HarnessError(f"initdb ended with {done.returncode}\n{done.stdout}{done.stderr}")
 
     def _make_database(self) -> None:
+        psycopg = _driver()
+        sql = psycopg.sql
         role = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
             sql.Identifier(NAME), self._password
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ from harness.origin import Origin
 from harness.polling import until
 from harness.ports import free_port
 from harness.processes import Child, alive, processes_of, sweep
+from harness.stack import Stack
 from harness.traffic import Download, Load
 
 
@@ -154,3 +156,19 @@ def test_a_mongod_that_does_not_start_shows_its_log(mongod_binary: Path, tmp_pat
     mongod = Mongod(tmp_path, binary=mongod_binary, certificate=missing, ca=missing)
     with pytest.raises(HarnessError, match=r"missing\.pem"):
         mongod.start()
+
+
+def test_a_front_server_is_restarted_whether_it_runs_or_not(
+    make_stack: Callable[..., Stack],
+) -> None:
+    front = make_stack().front
+    first = front.pid
+    front.restart()
+    second = front.pid
+    assert second != first
+    assert not alive(first)
+    front.terminate()
+    assert not front.runs
+    front.restart()
+    assert front.runs
+    assert not alive(second)

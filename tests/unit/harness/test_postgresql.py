@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.errors import UnavailableError
-from harness.postgresql import find_postgresql
+from harness.postgresql import Postgresql, find_postgresql
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +63,13 @@ def test_a_named_one_is_taken_or_it_is_told_what_it_lacks(
 def test_where_there_is_none_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match=r"apt install postgresql.*POSTGRESQL_BIN"):
         find_postgresql(tmp_path / "debian")
+
+
+def test_only_a_server_that_starts_needs_the_driver(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    absent = "import sys; sys.modules.update(psycopg=None, docker=None, testcontainers=None)"
+    subprocess.run([sys.executable, "-c", f"{absent}; from harness import Stack"], check=True)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(UnavailableError, match=r"psycopg.* install the extra `harness`"):
+        Postgresql(tmp_path, programs=tmp_path).start()
