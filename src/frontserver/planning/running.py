@@ -57,7 +57,8 @@ class Running(msgspec.Struct, frozen=True):
     there are several entries, where `maps` has the one that counts.
 
     `servers` is backend → server name → server, `maps` is map → key → value. `frontends` is the
-    fingerprint of the frontends it loaded, `None` if that can't be told.
+    fingerprint of the frontends it loaded, `None` if that can't be told. `on_disk` are backends
+    that its files lead to: a cold start would, whoever sits there by then.
     """
 
     frontends: str | None
@@ -66,6 +67,7 @@ class Running(msgspec.Struct, frozen=True):
     maps: Mapping[str, Mapping[str, str]]
     extra: frozenset[str] = frozenset()
     doubled: frozenset[tuple[str, str]] = frozenset()
+    on_disk: frozenset[str] = frozenset()
 
 
 def materialise(config: CompiledConfig, layout: Layout) -> Running:
@@ -164,7 +166,9 @@ def adopt(desired: CompiledConfig, running: Running, known: Layout | None = None
     resting = known.resting() if known else frozenset()
     single = (PutEntry(name, key, running.maps[name][key]) for name, key in running.doubled)
     strays = (*single, *_strays(desired, found, occupied, resting))
-    dirty = resting | {action.backend for action in strays if isinstance(action, RetireServer)}
+    retired = {action.backend for action in strays if isinstance(action, RetireServer)}
+    # Whoever it was, disk must have forgotten before somebody else gets the backend.
+    dirty = resting | retired | running.on_disk
     frontends = desired.frontends
     if running.frontends != frontends.fingerprint:
         frontends = msgspec.structs.replace(frontends, templates="unknown")

@@ -10,13 +10,15 @@ import msgspec
 import pytest
 
 from frontserver.backends.port import State
-from frontserver.planning.compiled import HOSTS, SNI, Server
+from frontserver.planning.compiled import HOSTS, SNI, CompiledConfig, Server
 from frontserver.planning.diff import diff
 from frontserver.planning.layout import Layout, slot_of
 from frontserver.planning.plan import lay_out, plan
+from frontserver.planning.running import adopt
 from tests.unit.backends.conftest import Site
 from tests.unit.backends.fileworld import (
     REFILL,
+    abandon,
     ask,
     database,
     driving,
@@ -175,6 +177,28 @@ async def test_a_slot_isnt_given_away_while_its_files_cant_be_written(
         await driver.to()
         assert await driver.backend.idle([slot]) == frozenset()
         assert "can't be written" in caplog.text
+    assert await driver.backend.idle([slot]) == {slot}
+    assert slot not in text_of(site, SNI)
+
+
+async def test_a_control_plane_that_takes_over_gives_no_slot_away_that_disk_still_leads_to(
+    site: Site, driver: Driver
+) -> None:
+    """A cold start would lead the removed name to whoever got the slot."""
+    await driver.to(database(1))
+    slot = driver.state.layout.slots[database(1).key]
+    await until(lambda: slot in text_of(site, SNI), "the route is on disk")
+    with unwritable(site):
+        await driver.to()
+        abandon(driver)
+        await driver.backend._runtime.close()  # type: ignore[attr-defined]
+        driver.backend = site.backend()
+        await driver.start()
+        found = adopt(CompiledConfig(site.frontends), await driver.seen())
+        await driver.backend.persist(State(found.config, found.layout), None)
+
+        assert found.layout.resting() == {slot}
+        assert await driver.backend.idle([slot]) == frozenset()
     assert await driver.backend.idle([slot]) == {slot}
     assert slot not in text_of(site, SNI)
 

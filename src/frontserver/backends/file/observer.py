@@ -12,6 +12,7 @@ from frontserver.backends.file.generations import Generations
 from frontserver.backends.file.judge import Judge
 from frontserver.backends.file.leaving import Leaving
 from frontserver.backends.file.oldworkers import OldWorkers
+from frontserver.backends.file.ondisk import map_entries
 from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import Look
 from frontserver.errors import CommandRefusedError, ProxyError
@@ -26,7 +27,7 @@ from frontserver.haproxy.reads import (
 )
 from frontserver.haproxy.runtime import RuntimeClient
 from frontserver.planning.capabilities import Capabilities
-from frontserver.planning.compiled import MAPS
+from frontserver.planning.compiled import MAPS, ROUTING
 from frontserver.planning.layout import backend_name, is_beyond
 from frontserver.planning.running import Running, RunningServer
 from frontserver.rendering.render import GLOBAL
@@ -91,6 +92,7 @@ class Observer:
         extra = await self._extra(manifest)
         servers = await self._servers(manifest, extra)
         lines = {name: await self._lines(name) for name in MAPS}
+        on_disk = await asyncio.to_thread(self._on_disk, generation)
         return Running(
             frontends=manifest.frontends,
             pools=dict(manifest.pools),
@@ -104,6 +106,7 @@ class Observer:
                 for key, count in Counter(key for key, _ in some).items()
                 if count > 1
             ),
+            on_disk=on_disk,
         )
 
     async def look(self, backends: Mapping[str, Sequence[tuple[str, str]]]) -> Look:
@@ -144,6 +147,11 @@ class Observer:
         if manifest is None or manifest.label(name) != label:
             return None
         return self._generations.path(name), manifest
+
+    def _on_disk(self, generation: Path) -> frozenset[str]:
+        """The backends that the files of a generation lead to. Blocks."""
+        texts = self._generations.read(generation, *ROUTING).values()
+        return frozenset(backend for text in texts for backend in map_entries(text).values())
 
     async def _learn(self, version: str) -> None:
         """See what this HAProxy can do, once for each version that is met."""
