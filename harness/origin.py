@@ -31,6 +31,7 @@ class Origin:
         /slow?seconds=N  the same, after N seconds
         /hold            the same, once the test calls `finish`
         /status/N        the same, with status N
+        /until-close     the same without a length: the connection's end is the answer's
         /download        numbered lines in chunks, until `finish`
         /sse             numbered server-sent events, until `finish`
         /ws              a WebSocket that echoes
@@ -191,12 +192,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self._stream("text/event-stream", "data: {}\n\n")
             case ["status", code]:
                 self._describe(int(code), body)
+            case ["until-close"]:
+                self._describe(200, body, keep=False)
             case _:
                 self._describe(origin.statuses.get(url.path, 200), body)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = handle_any  # noqa: N815
 
-    def _describe(self, status: int, body: bytes) -> None:
+    def _describe(self, status: int, body: bytes, *, keep: bool = True) -> None:
         seen = {
             "origin": self.server.origin.name,
             "method": self.command,
@@ -208,7 +211,10 @@ class _Handler(BaseHTTPRequestHandler):
         data = json.dumps(seen).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
+        if keep:
+            self.send_header("Content-Length", str(len(data)))
+        else:
+            self.send_header("Connection", "close")
         self.send_header("X-Origin", self.server.origin.name)
         self.send_header("X-Powered-By", "harness")
         self.end_headers()

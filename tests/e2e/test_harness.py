@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from pymongo import MongoClient
 from websockets.sync.client import connect
 
 from harness.certificates import ThrowawayCa
@@ -21,8 +23,10 @@ from harness.origin import Origin
 from harness.polling import until
 from harness.ports import free_port
 from harness.processes import Child, alive, processes_of, sweep
+from harness.readers import Reader
 from harness.stack import Stack
 from harness.traffic import Download, Load
+from harness.wires import Dead, Torn, Wire
 
 
 def test_load_notices_a_refused_connection_and_a_wrong_status() -> None:
@@ -66,6 +70,51 @@ def test_download_notices_a_cut() -> None:
                 )
         with pytest.raises(HarnessError, match="broke after 1 lines"):
             download.end()
+
+
+@pytest.fixture(scope="module")
+def mongod(mongod_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """One that has a document."""
+    with Mongod(tmp_path_factory.mktemp("read"), binary=mongod_binary) as mongod:
+        with MongoClient[dict[str, Any]]("127.0.0.1", mongod.port, directConnection=True) as client:
+            client.fleet.owner.insert_one({"_id": 1, "agent": "left"})
+        yield mongod
+
+
+def reader(port: int) -> Reader:
+    return Reader("127.0.0.1", port, ("fleet", "owner"), "agent", "left", socketTimeoutMS=500)
+
+
+def test_a_reader_notices_a_cut(mongod: Mongod) -> None:
+    """Also between two reads, and it reads again later."""
+    with Wire(mongod.port) as wire, reader(wire.port) as reading:
+        reading.wait_for(3)
+        assert not reading.is_cut
+        wire.have(Torn())
+        until("the cut is noticed", lambda: reading.is_cut)
+        until("it is told", lambda: reading.complaints)
+        wire.mend()
+        reading.wait_for(3)
+        assert reading.connections > 1
+
+
+def test_a_reader_notices_silence(mongod: Mongod) -> None:
+    with Wire(mongod.port) as wire, reader(wire.port) as reading:
+        wire.have(Dead())
+        until("silence is told", lambda: any("timed out" in c for c in reading.complaints))
+        assert reading.is_cut
+
+
+def test_a_reader_notices_what_is_anothers(mongod: Mongod) -> None:
+    with (
+        reader(mongod.port) as reading,
+        MongoClient[dict[str, Any]]("127.0.0.1", mongod.port, directConnection=True) as client,
+    ):
+        client.fleet.owner.update_one({"_id": 1}, {"$set": {"agent": "right"}})
+        until("it is told", lambda: any("'right'" in c for c in reading.complaints))
+        client.fleet.owner.update_one({"_id": 1}, {"$set": {"agent": "left"}})
+        reading.wait_for(3)
+        assert reading.is_cut
 
 
 def test_an_origin_tells_what_reached_it_and_echoes() -> None:

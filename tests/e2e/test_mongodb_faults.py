@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -34,10 +34,11 @@ class Side(msgspec.Struct):
     mongod: Mongod
     wire: Wire
 
-    def reader(self) -> Reader:
+    def reader(self, port: int | None = None) -> Reader:
+        """A reader through HAProxy, on a wire's `port` before it if there is one."""
         return Reader(
             self.agent.domain,
-            self.stack.front.mongo_port,
+            port or self.stack.front.mongo_port,
             ("fleet", "owner"),
             "agent",
             self.agent.agent_id,
@@ -106,23 +107,47 @@ def test_a_mongod_stands_still(sides: tuple[Side, Side], readers: tuple[Reader, 
     healed(sides, "a mongod stopped (SIGSTOP)", *readers)
 
 
-@pytest.mark.parametrize(
+every_fault = pytest.mark.parametrize(
     "fault",
     [Late(0.2), Lossy(0.3), Dead(), Torn(), Lingering(2)],
     ids=lambda fault: type(fault).__name__.lower(),
 )
+
+
+def suffer(wire: Wire, fault: Trouble, reader: Reader, passing: Callable[[], Reader]) -> None:
+    """Have a fault until it has struck, cutting a reader off or not; `passing` is one that goes."""
+    wire.have(fault)
+    if isinstance(fault, Dead | Torn):
+        until_it_notices(reader)
+    elif isinstance(fault, Lingering):
+        # Readers keep their connections, which have no end that could linger.
+        with passing():
+            pass
+    wire.until_it_strikes()
+    if not isinstance(fault, Dead | Torn):
+        reader.wait_for(3)
+        assert not reader.is_cut
+    wire.mend()
+
+
+@every_fault
 def test_between_haproxy_and_a_mongod(
     sides: tuple[Side, Side], readers: tuple[Reader, Reader], fault: Trouble
 ) -> None:
-    wire = sides[0].wire
-    wire.have(fault)
-    if isinstance(fault, Dead | Torn):
-        until_it_notices(readers[0])
-    else:
-        readers[0].wait_for(3)
-        assert not readers[0].is_cut
-    wire.mend()
+    left = sides[0]
+    suffer(left.wire, fault, readers[0], left.reader)
     healed(sides, f"the wire to a mongod {fault}", *readers)
+
+
+@every_fault
+def test_between_clients_and_haproxy(
+    sides: tuple[Side, Side], readers: tuple[Reader, Reader], fault: Trouble
+) -> None:
+    """Those of the same agent that don't come over this wire aren't cut either."""
+    left = sides[0]
+    with Wire(left.stack.front.mongo_port) as wire, left.reader(wire.port) as beyond:
+        suffer(wire, fault, beyond, lambda: left.reader(wire.port))
+        healed(sides, f"the wire from a MongoDB client {fault}", beyond, *readers)
 
 
 def test_the_front_server_is_killed(

@@ -1,7 +1,7 @@
 """Wires that fail: to origins, from visitors, from agents, and to the Data Plane API.
 
 One row a test, as in `test_file_faults.py`: only who speaks over the wire notices, and all is well
-within ten seconds after it was mended.
+within ten seconds after it was mended. Each row waits until its fault has struck.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from harness.interference import Interference, Trouble
 from harness.patient import Patient
 from harness.polling import until
 from harness.stack import Stack
+from harness.visitors import Visit, Visitors
 from harness.wires import Dead, Late, Lingering, Lossy, Torn, Wire
 from harness.wires import Trouble as Fault
 from tests.e2e.faults import healed, told
 
-EVERY = [Late(0.3), Lossy(0.3), Dead(), Torn(), Lingering(2)]
+EVERY = [Late(0.3), Lossy(0.3), Dead(), Torn(), Lingering(1)]
 SILENT = [Dead(), Torn()]
 
 
@@ -56,14 +57,20 @@ def test_between_haproxy_and_an_origin(patient: Patient, fault: Fault) -> None:
     """Whoever visits that origin waits or gets an error; a route beside it is published at once."""
     name = f"wire-{named(fault)}"
     origin = patient.origin("a")
+    # Connections that are kept have no end that could linger.
+    path = "/until-close" if isinstance(fault, Lingering) else "/"
+    expected = {502, 503, 504} if fault in SILENT else {200}
     with Wire(origin.port) as wire:
         answer = patient.agent.api.http(name, wire.url, timeouts={"server": 2})
         assert answer.json()["status"] == "active"
         patient.promises[name] = origin.name
         assert patient.broken([name]) == []
+
+        def visit() -> None:
+            assert patient.stack.get(name, path).status_code in expected
+
         wire.have(fault)
-        status = patient.stack.get(name).status_code
-        assert status in ({502, 503, 504} if fault in SILENT else {200})
+        wire.until_it_strikes(visit)
         assert patient.publish(f"{name}-beside", patient.origin("b"))["status"] == "active"
         patient.visitors.wait_for(20)
         wire.mend()
@@ -75,38 +82,88 @@ def test_between_haproxy_and_an_origin(patient: Patient, fault: Fault) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("fault", [Dead(), Lingering(2)], ids=named)
-def test_visitors_that_vanish(patient: Patient, fault: Fault) -> None:
-    """A hundred begin a long download, and are gone."""
-    name = f"vanish-{named(fault)}"
+@pytest.mark.parametrize("fault", [Late(0.3), Lossy(0.3), Torn()], ids=named)
+def test_between_visitors_and_haproxy(patient: Patient, fault: Fault) -> None:
+    """Visitors beyond the wire wait or are cut off, until it is mended."""
+    name = f"visit-{named(fault)}"
     origin = patient.origin("a")
     patient.publish(name, origin)
-    host = {"Host": f"{name}.{APP_DOMAIN}"}
-    with Wire(patient.stack.front.http_port) as wire, contextlib.ExitStack() as visits:
-        for _ in range(100):
-            client = visits.enter_context(httpx.Client(trust_env=False, timeout=10, verify=False))  # noqa: S501 - plain HTTP
-            stream = client.stream("GET", f"{wire.url}/download", headers=host)
-            assert visits.enter_context(stream).status_code == 200
+    visits = [Visit(f"{name}.{APP_DOMAIN}", origin.name)] * 5
+    with Wire(patient.stack.front.http_port) as wire, Visitors(wire.port, visits) as beyond:
+        beyond.wait_for(10)
+        assert beyond.complaints == []
         wire.have(fault)
-        visits.close()
+        if fault in SILENT:
+            until("they are cut off", lambda: beyond.complaints)
+        else:
+            beyond.wait_for(10)
+            assert beyond.complaints == []
+        wire.until_it_strikes()
         patient.visitors.wait_for(20)
         assert patient.publish(f"{name}-beside", patient.origin("b"))["status"] == "active"
         wire.mend()
-    healed(patient, f"100 visitors vanish, the wire {fault}")
+        served = beyond.done + 10
+        until("they are served again", lambda: beyond.done >= served)
+    healed(patient, f"the wire from visitors {fault}")
+
+
+def hundred(opened: contextlib.ExitStack) -> Iterator[httpx.Client]:
+    """As many visitors, who leave when `opened` is closed."""
+    for _ in range(100):
+        client = httpx.Client(trust_env=False, timeout=10, verify=False)  # noqa: S501 - plain HTTP
+        yield opened.enter_context(client)
+
+
+@pytest.mark.long
+def test_visitors_that_vanish(patient: Patient) -> None:
+    """A hundred begin a long download, and are gone."""
+    origin = patient.origin("a")
+    patient.publish("vanish", origin)
+    host = {"Host": f"vanish.{APP_DOMAIN}"}
+    with Wire(patient.stack.front.http_port) as wire, contextlib.ExitStack() as visits:
+        for client in hundred(visits):
+            stream = client.stream("GET", f"{wire.url}/download", headers=host)
+            assert visits.enter_context(stream).status_code == 200
+        wire.have(Dead())
+        visits.close()
+        until("nothing arrives any more", lambda: wire.struck >= 100)
+        patient.visitors.wait_for(20)
+        assert patient.publish("vanish-beside", patient.origin("b"))["status"] == "active"
+        wire.mend()
+    healed(patient, "100 visitors vanish in the middle of a download")
     origin.finish()
+
+
+@pytest.mark.long
+def test_visitors_whose_end_lingers(patient: Patient) -> None:
+    """A hundred have what they came for, and leave; HAProxy learns it later."""
+    patient.publish("leave", patient.origin("a"))
+    host = {"Host": f"leave.{APP_DOMAIN}"}
+    with Wire(patient.stack.front.http_port) as wire, contextlib.ExitStack() as visits:
+        for client in hundred(visits):
+            assert client.get(wire.url, headers=host).status_code == 200
+        wire.have(Lingering(2))
+        visits.close()
+        until("their ends linger", lambda: wire.struck >= 100)
+        patient.visitors.wait_for(20)
+        assert patient.publish("leave-beside", patient.origin("b"))["status"] == "active"
+        wire.mend()
+    healed(patient, "100 visitors leave, whose end lingers")
 
 
 # --- agents to the API ---
 
 
 @pytest.fixture
-def by_wire(patient: Patient) -> Iterator[Callable[[int], AgentApi]]:
+def by_wire(patient: Patient) -> Iterator[Callable[..., AgentApi]]:
     """Makes the agent speak to this port instead, until the end of the test."""
     plain = patient.agent.api
 
-    def speak(port: int) -> AgentApi:
+    def speak(port: int, *, keep: bool = True) -> AgentApi:
         api = AgentApi(plain.agent_id, patient.agent.key, url=f"http://127.0.0.1:{port}")
         api.client.timeout = httpx.Timeout(2)
+        if not keep:
+            api.client.headers["Connection"] = "close"
         patient.agent.api = api
         return api
 
@@ -119,16 +176,21 @@ def by_wire(patient: Patient) -> Iterator[Callable[[int], AgentApi]]:
 @pytest.mark.long
 @pytest.mark.parametrize("fault", EVERY, ids=named)
 def test_between_an_agent_and_the_api(
-    patient: Patient, by_wire: Callable[[int], AgentApi], fault: Fault
+    patient: Patient, by_wire: Callable[..., AgentApi], fault: Fault
 ) -> None:
     """An answer is a promise, however late; without one the agent asks what became of it."""
     name = f"agent-{named(fault)}"
     with Wire(patient.stack.front.api_port) as wire:
-        by_wire(wire.port)
+        # Connections that are kept have no end that could linger.
+        by_wire(wire.port, keep=not isinstance(fault, Lingering))
         patient.publish(name, patient.origin("a"))
+
+        def ask() -> None:
+            answered = patient.attempt(name, patient.origin("b"), wait=1)
+            assert answered == (fault not in SILENT)
+
         wire.have(fault)
-        answered = patient.attempt(name, patient.origin("b"), wait=1)
-        assert answered == (fault not in SILENT)
+        wire.until_it_strikes(ask)
         # Others aren't kept waiting.
         other = AgentApi(patient.agent.agent_id, patient.agent.key, url=patient.stack.front.api_url)
         with contextlib.closing(other):
@@ -137,9 +199,7 @@ def test_between_an_agent_and_the_api(
         healed(patient, f"the wire from an agent {fault}")
 
 
-def test_an_answer_to_an_agent_is_lost(
-    patient: Patient, by_wire: Callable[[int], AgentApi]
-) -> None:
+def test_an_answer_to_an_agent_is_lost(patient: Patient, by_wire: Callable[..., AgentApi]) -> None:
     """The route is there all the same, and to ask again is harmless."""
     with Interference(patient.stack.front.api_port) as between:
         by_wire(between.port)
@@ -177,10 +237,14 @@ def test_between_the_front_server_and_the_dataplane(
     name = f"plane-{named(fault)}"
     with patient:
         wire.have(fault)
+        if isinstance(fault, Lingering):
+            # Connections are kept, and end with the process at their other end.
+            patient.dataplane.restart(wait=False)
         if fault in SILENT:
             told(patient, name, "the Data Plane API at")
         else:
             assert patient.publish(name, patient.origin("a"))["status"] == "active"
+        wire.until_it_strikes()
         wire.mend()
         healed(patient, f"the wire to the Data Plane API {fault}")
 
@@ -199,5 +263,6 @@ def test_a_route_is_under_way_when_the_wire_to_the_dataplane_dies(
         patient.publish("under-way", patient.origin("b"), wait=0)
         dies.join()
         until("it waits", lambda: patient.route("under-way")["status"] == "pending")
+        wire.until_it_strikes()
         wire.mend()
         healed(patient, "the wire to the Data Plane API dies under a route")
