@@ -189,6 +189,11 @@ class RuntimeCaFileController(Controller):
         parts.certificates.replace_ca_file(unquote(name), uploaded(data)[1].decode())
         return nothing(201)
 
+    @post("/{name:str}/entries", sync_to_thread=True)
+    def add(self, parts: Parts, name: str, data: Upload) -> Response[Any]:
+        parts.certificates.add_to_ca_file(unquote(name), uploaded(data)[1].decode())
+        return nothing(201)
+
     @delete("/{name:str}", status_code=200, sync_to_thread=True)
     def drop(self, parts: Parts, name: str) -> Response[Any]:
         parts.certificates.delete_ca_file(unquote(name))

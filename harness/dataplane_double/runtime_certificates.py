@@ -102,6 +102,11 @@ class RuntimeCertificates:
         self._payload(f"set ssl ca-file {name} <<\n{pem}")
         self._expect(f"commit ssl ca-file {name}", "Success!")
 
+    def add_to_ca_file(self, name: str, pem: str) -> None:
+        """More certificates in a CA file. Raises `ApiError`."""
+        self._payload(f"add ssl ca-file {name} <<\n{pem}\n")
+        self._expect(f"commit ssl ca-file {name}", "Success!")
+
     def delete_ca_file(self, name: str) -> None:
         """Delete a CA file that nothing uses. Raises `ApiError`."""
         self._expect(f"del ssl ca-file {name}", "deleted!")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from harness.certificates import ThrowawayCa
 from harness.dataplane_files import OPERATOR_CONFIG
 from tests.conformance.site import (
     CRT_LIST_ENTRIES,
@@ -227,6 +228,20 @@ def test_the_life_of_a_ca_file(site: Site) -> None:
     assert "ours.pem" in [known["storage_name"] for known in site.api.get(CA_FILES).json()]
     assert site.api.delete(file).status_code == 204
     assert site.api.get(file).status_code == 404
+
+
+def test_a_ca_file_takes_more_certificates(site: Site) -> None:
+    entries, more = f"{CA_FILES}/ours.pem/entries", upload("ours.pem", f"{site.ca.pem}\n")
+    absent = site.api.post(entries, files=more)
+    assert (absent.status_code, absent.json()["code"]) == (500, 500)
+    assert site.api.post(CA_FILES, files=more).status_code == 201
+
+    other = ThrowawayCa(site.files.directory / "others")
+    added = site.api.post(entries, files=upload("ours.pem", f"{other.pem}\n"))
+
+    assert (added.status_code, added.content) == (201, b"")
+    assert site.api.get(f"{CA_FILES}/ours.pem").json()["count"] == "2 certificate(s)"
+    assert site.api.delete(f"{CA_FILES}/ours.pem").status_code == 204
 
 
 def test_a_certificate_can_be_loaded_without_a_file(site: Site) -> None:
