@@ -19,6 +19,7 @@ from typing import Any, Self
 import httpx
 
 from harness.certificates import ThrowawayCa
+from harness.contract.journal import Journal
 from harness.dataplane_files import OPERATOR_CONFIG, Files
 from harness.errors import HarnessError, UnavailableError
 from harness.evidence import Evidence
@@ -57,6 +58,9 @@ class DataPlane:
     in seconds, after which a reload that nobody forced is done. `settings` are merged into
     `dataplaneapi.yml`, mapping by mapping. The directory must have a short path: HAProxy's sockets
     lie in it (unix(7) allows 107 bytes).
+
+    The double holds all that it is asked and answers against the API's OpenAPI document, unless
+    `watched` is false; what is wrong is in `journal`, and raised at the end of the block.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class DataPlane:
         reload_delay: int = 1,
         settings: Mapping[str, Any] | None = None,
         machine: Machine | None = None,
+        watched: bool = True,
     ) -> None:
         self.directory = directory
         self._machine = machine or Here()
@@ -79,6 +84,8 @@ class DataPlane:
         self.user, self.password = USER, secrets.token_urlsafe(18)
         self.port = free_port()
         self.log = directory / "dataplane.log"
+        self.journal = Journal(directory / "contract.log")
+        self._watched = watched
         self.files = Files(directory, operator=operator, single_file=single_file, pools=pools)
         self.sockets = Sockets(self.files.runtime_socket, self.files.master_socket)
         binary = haproxy or find_haproxy()
@@ -151,15 +158,11 @@ class DataPlane:
         """Start the Data Plane, and wait until it answers. Raises `HarnessError`."""
         if self.runs:
             raise HarnessError("the Data Plane runs already")
-        python = self._machine.program("python")
-        program: list[str | Path] = [python, "-m", "harness.dataplane_double"]
-        if self.program is not None:
-            program = [self.program]
         # The double is found wherever the tests are run from.
         paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._child = self._machine.start(
             "the Data Plane",
-            [*program, "-f", self.files.settings],
+            [*self._command, "-f", self.files.settings],
             log=self.log,
             environ={"PYTHONPATH": os.pathsep.join(paths)},
         )
@@ -231,6 +234,13 @@ class DataPlane:
         return "\n".join([*dataplane, self.haproxy.tail()])
 
     @property
+    def _command(self) -> tuple[str | Path, ...]:
+        if self.program is not None:
+            return (self.program,)
+        double = (self._machine.program("python"), "-m", "harness.dataplane_double")
+        return (*double, "--journal", self.journal.file) if self._watched else double
+
+    @property
     def _started(self) -> Program:
         if self._child is None:
             raise HarnessError("the Data Plane was never started")
@@ -252,3 +262,4 @@ class DataPlane:
         trace: TracebackType | None,
     ) -> None:
         self.clean_up()
+        self.journal.complain()

@@ -9,3 +9,7 @@ class HarnessError(Exception):
 
 class UnavailableError(HarnessError):
     """A part can't run on this machine at all; the message is a reason to skip with."""
+
+
+class ContractError(HarnessError):
+    """Requests to a Data Plane API, or its answers, aren't as its OpenAPI document has them."""

@@ -19,6 +19,8 @@ from typing import Any, Literal, Self
 import httpx
 import msgspec
 
+from harness.contract.checks import Answer, Request
+from harness.contract.journal import Journal
 from harness.ports import free_port
 from harness.resets import reset
 
@@ -48,11 +50,13 @@ class Interference:
     """Listens on `port` of 127.0.0.1 and hands requests on to `target`, another port there.
 
     Without any trouble it changes nothing. A context manager; what fails behind it looks to the
-    client like a connection that was reset.
+    client like a connection that was reset. What is handed on is entered in `journal`, if there is
+    one: behind it is a Data Plane API then.
     """
 
     def __init__(self, target: int = 0) -> None:
         self.target = target
+        self.journal: Journal | None = None
         self.port = free_port()
         self.stopping = threading.Event()
         self.client = httpx.Client(trust_env=False, timeout=120)
@@ -157,10 +161,17 @@ class _Handler(BaseHTTPRequestHandler):
         except httpx.HTTPError:
             self._reset()
             return
+        self._enter(body, answer)
         if drop:
             self._reset()
             return
         self._answer(answer.status_code, dict(answer.headers), answer.content)
+
+    def _enter(self, body: bytes, answer: httpx.Response) -> None:
+        journal = self.server.between.journal
+        if journal is not None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            journal.enter(Request(self.command, self.path, headers, body), Answer.of(answer))
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes | object) -> None:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()

@@ -77,6 +77,23 @@ def _told(report: pytest.TestReport) -> str:
     return "\n".join([report.longreprtext, *sections, ""])
 
 
+@pytest.fixture(autouse=True)
+def dataplane_contract() -> Iterator[None]:
+    """Fails the test if a request to a Data Plane API, or an answer, wasn't as its document has it.
+
+    A stack of the test's own says so at its end; this is for those that go on.
+    """
+    yield
+    hold_to_contract()
+
+
+def hold_to_contract() -> None:
+    """Raises `ContractError` for what broke the contract in a stack that is open."""
+    for stack in live():
+        if stack.dataplane is not None:
+            stack.dataplane.journal.complain()
+
+
 @pytest.fixture
 def frontserver_stack() -> Iterator[Stack]:
     """A stack of the test's own, as the options say; a skip with the reason where none can be."""

@@ -15,6 +15,7 @@ from harness.interference import Interference
 from harness.parts import Parts
 from harness.patient import Patient
 from harness.plugin import (
+    dataplane_contract,
     frontserver_postgresql,
     frontserver_stack,
     pytest_addoption,
@@ -24,6 +25,7 @@ from harness.plugin import (
 from harness.stack import Stack
 
 __all__ = [
+    "dataplane_contract",
     "frontserver_postgresql",
     "frontserver_stack",
     "pytest_addoption",
@@ -113,7 +115,7 @@ def ward(between: Interference) -> Iterator[Patient]:
         environ={"FRONTSERVER_DATAPLANE_URL": between.url},
     )
     assert stack.dataplane is not None
-    between.target = stack.dataplane.port
+    between.target, between.journal = stack.dataplane.port, stack.dataplane.journal
     with stack:
         yield Patient(stack)
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import httpx
 
 from frontserver.dataplane.client import DataPlaneClient
+from harness.contract.checks import Request, check_request
 
 PREFIX = "/v3/services/haproxy"
 SOCKET = "/run/haproxy/master.sock"
@@ -42,6 +43,7 @@ class Api:
         self._answers[line] = list(answers)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
+        check_request(Request.of(request))
         self.requests.append(request)
         line = _line(request)
         left = self._answers.get(line) or self._answers[line.partition("?")[0]]

@@ -14,6 +14,8 @@ from frontserver.errors import CertificateError, ProxyUnavailableError, Settings
 from tests.unit.dataplane.answering import Api, Said
 
 VERSION = "/services/haproxy/configuration/version"
+BEGIN = "/services/haproxy/transactions?version=1"
+COMMIT = "/services/haproxy/transactions/a?force_reload=true"
 OK: Said = (200, "1\n")
 LOST = httpx.ReadError("reset")
 REFUSED = httpx.ConnectError("refused")
@@ -41,9 +43,9 @@ def connection(
     )
 
 
-def answering(method: str, *answers: Said) -> Api:
+def answering(method: str, *answers: Said, path: str = VERSION) -> Api:
     api = Api()
-    api.says(f"{method} /configuration/version", *answers)
+    api.says(f"{method} {path.removeprefix('/services/haproxy')}", *answers)
     return api
 
 
@@ -109,24 +111,24 @@ async def test_repeats_come_to_an_end(failure: Said) -> None:
 
 
 async def test_a_change_is_repeated_if_nothing_was_sent() -> None:
-    api = answering("POST", REFUSED, OK)
+    api = answering("POST", REFUSED, OK, path=BEGIN)
 
-    assert (await connection(api).send("POST", VERSION)).status == 200
+    assert (await connection(api).send("POST", BEGIN)).status == 200
 
 
 @pytest.mark.parametrize("failure", [LOST, httpx.ReadTimeout("slow"), (504, "x")])
 async def test_a_change_whose_answer_is_lost_is_not_repeated(failure: Said) -> None:
-    api = answering("POST", failure)
+    api = answering("POST", failure, path=BEGIN)
 
     with pytest.raises(OutcomeUnknownError, match="it may have done it"):
-        await connection(api).send("POST", VERSION)
+        await connection(api).send("POST", BEGIN)
     assert len(api.requests) == 1
 
 
 async def test_a_change_that_says_so_is_repeated() -> None:
-    api = answering("PUT", LOST, OK)
+    api = answering("PUT", LOST, OK, path=COMMIT)
 
-    assert (await connection(api).send("PUT", VERSION, safe=True)).status == 200
+    assert (await connection(api).send("PUT", COMMIT, safe=True)).status == 200
 
 
 async def test_who_is_slow_is_not_asked_again() -> None:
