@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from harness.contract import deviations
 from harness.dataplane_double import schemas
 
 _SCALARS = {"string": str, "integer": int, "boolean": bool}
@@ -48,29 +49,32 @@ def _made(schema: schemas.Json) -> Any:
     strange = flat.keys() - _JUDGED - _PASSED_OVER
     if strange:
         raise NotImplementedError(f"{sorted(strange)} in a schema")
-    made = _bare(flat)
+    made = _bare(flat, schema.get("$ref", "").rpartition("/")[2])
     return made | None if flat.get("nullable") else made
 
 
-def _bare(flat: schemas.Json) -> Any:
+def _bare(flat: schemas.Json, of: str) -> Any:
     kind = flat.get("type", "object")
     if "enum" in flat:
         return Literal[tuple(flat["enum"])]
     if kind == "array":
         return list[_made(flat["items"])]  # type: ignore[misc]
     if kind == "object":
-        return _object(flat)
+        return _object(flat, of)
     limits = {name: flat[word] for word, name in _LIMITS.items() if word in flat}
     return Annotated[_SCALARS[kind], msgspec.Meta(**limits)]
 
 
-def _object(flat: schemas.Json) -> Any:
+def _object(flat: schemas.Json, of: str) -> Any:
     """A struct of the named fields; beside them others are taken only where the document says so.
 
     What such others hold isn't looked at.
     """
     other = flat.get("additionalProperties", False)
-    properties = flat.get("properties", {})
+    properties = {
+        name: {"type": known["type"]} if (of, name) in deviations.VALUES else known
+        for name, known in flat.get("properties", {}).items()
+    }
     if not properties:
         return dict[str, _made(other) if isinstance(other, dict) else Any]  # type: ignore[misc]
     # Names of the document aren't always Python's.
@@ -82,5 +86,5 @@ def _object(flat: schemas.Json) -> Any:
         for field, name in names.items()
     ]
     return msgspec.defstruct(
-        "Object", fields, rename=names, forbid_unknown_fields=other is False, kw_only=True
+        of or "Object", fields, rename=names, forbid_unknown_fields=other is False, kw_only=True
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
 
+from harness.polling import until
 from tests.conformance.contract import BROKEN
 from tests.conformance.site import CONFIGURATION, RUNTIME, S, Site
 
@@ -90,6 +93,33 @@ def test_figures_of_one_backend(site: Site) -> None:
 
     (row,) = answer.json()["stats"]
     assert (row["name"], row["type"], row["stats"]["status"]) == ("cp_none", "backend", "UP")
+
+
+def test_states_are_in_haproxys_own_words(site: Site) -> None:
+    server = f"{RUNTIME}/backends/cp_slot_1/servers"
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        checked = f"option httpchk\n  server s1 127.0.0.1:{port} check inter 20s"
+        text = f"{site.base}\nbackend cp_mute from cp_defaults\n  {checked}\n"
+        site.post(text).raise_for_status()
+        site.api.post(server, json={"name": "s1", "address": "127.0.0.1", "port": 80})
+        site.api.put(f"{server}/s1", json={"admin_state": "drain"})
+        until("the check has begun", lambda: figures(site, "cp_mute")["check_status"] == "* INI")
+
+        assert figures(site, "cp_mute")["status"] == "UP 1/3"
+        assert figures(site, "cp_slot_1")["status"] == "DRAIN"
+        assert figures(site, "cp_http")["status"] == "OPEN"
+
+
+def figures(site: Site, proxy: str) -> dict[str, Any]:
+    """HAProxy's figures of a frontend, or of the server `s1` of a backend."""
+    rows = site.api.get(f"{S}/stats/native").json()["stats"]
+    return next(
+        dict(row["stats"])
+        for row in rows
+        if (row["type"], row["name"]) == ("frontend", proxy)
+        or (row.get("backend_name"), row["name"]) == (proxy, "s1")
+    )
 
 
 def test_figures_by_name_need_a_type(site: Site) -> None:
