@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from frontserver.errors import ProcessConflictError
+from frontserver.errors import ProcessConflictError, StorageError
 
 
 def take(path: Path) -> int | None:
@@ -38,8 +38,14 @@ class ControllerLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Raises `ProcessConflictError` naming the control plane that holds it."""
-        self._descriptor = take(self._path)
+        """Raises `ProcessConflictError` naming the control plane that holds it, `StorageError`."""
+        try:
+            self._descriptor = take(self._path)
+        except OSError as error:
+            raise StorageError(
+                f"{self._path} can't be opened: {error.strerror}",
+                hint="the state directory must be one that the front server can write to",
+            ) from error
         if self._descriptor is None:
             raise ProcessConflictError(
                 f"another control plane{self._holder()} drives {self._path.parent}",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from frontserver.errors import ProcessConflictError
+from frontserver.errors import ProcessConflictError, StorageError
 from frontserver.haproxy import locks, procfs
 from frontserver.haproxy.locks import ControllerLock
 from frontserver.haproxy.ports import require_free
@@ -90,3 +90,9 @@ def test_a_lock_file_without_a_pid_is_no_obstacle(place: Path) -> None:
     with pytest.raises(ProcessConflictError, match="another control plane drives"):
         ControllerLock(place).acquire()
     os.close(descriptor)
+
+
+def test_a_lock_that_cant_be_made_says_why(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("not a directory")
+    with pytest.raises(StorageError, match="can't be opened: "):
+        ControllerLock(tmp_path / "run").acquire()
