@@ -67,6 +67,12 @@ def private_memory(pid: int) -> int:
     return (int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE")
 
 
+def is_working_directory(directory: Path) -> bool:
+    """Whether a process that we may look at works in a directory."""
+    target = os.path.realpath(directory)
+    return any(_target(_PROC / str(pid) / "cwd") == target for pid in _pids())
+
+
 def _pids() -> Iterator[int]:
     yield from (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
 
@@ -81,9 +87,9 @@ def _values_of(pid: int, flag: str) -> list[str]:
     return [value for name, value in itertools.pairwise(arguments) if name == flag]
 
 
-def _target(descriptor: Path) -> str:
+def _target(link: Path) -> str:
     try:
-        return str(descriptor.readlink())
+        return str(link.readlink())
     except OSError:
         return ""
 

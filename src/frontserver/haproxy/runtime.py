@@ -105,9 +105,9 @@ class RuntimeClient:
         command = "show servers state" if backend is None else f"show servers state {backend}"
         return reads.parse_server_states(await self._read(command))
 
-    async def backend_names(self) -> list[str]:
+    async def backend_names(self) -> frozenset[str]:
         """Names of all backends; raises `CommandRefusedError` if HAProxy doesn't list them."""
-        return reads.parse_backends(await self._read("show backend"))
+        return frozenset(reads.parse_backends(await self._read("show backend")))
 
     async def certificates(self) -> list[str]:
         """Names of the certificates in memory."""

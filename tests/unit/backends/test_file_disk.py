@@ -24,7 +24,7 @@ from frontserver.errors import (
 )
 from frontserver.haproxy.check import check
 from frontserver.haproxy.external import ExternalHaproxy
-from frontserver.haproxy.master import Worker
+from frontserver.haproxy.master import MasterClient, Worker
 from frontserver.model.names import DomainName
 from frontserver.model.routes import OriginTls
 from frontserver.model.targets import HostPort
@@ -405,6 +405,57 @@ async def test_with_all_damaged_it_starts_empty_rather_than_not_at_all(
         again.state = driver.state
         await again.backend.reload(again.state, REFILL)
         assert await serves(site)
+
+
+async def test_what_has_lost_a_file_is_passed_over_for_the_last_good_one(
+    site: Site, app: int
+) -> None:
+    """HAProxy would start with what is left."""
+    async with driving(site) as driver:
+        await driver.to(shop(app), rich())
+        await on_disk(site)
+        good = current(site)
+        await driver.backend.reload(driver.state, REFILL)
+    await site.process().stop()
+    lose(site, FRONTENDS)
+
+    async with driving(site):
+        assert await serves(site)
+    assert current(site) == good
+
+
+@pytest.mark.parametrize("name", [FRONTENDS, "50-*.cfg"])
+async def test_a_haproxy_that_was_reloaded_without_a_file_is_replaced(
+    site: Site, driver: Driver, app: int, name: str
+) -> None:
+    await driver.to(shop(app))
+    lose(site, name)
+    await MasterClient(site.master_socket).reload()
+
+    assert (await driver.seen()).frontends is None
+    await driver.backend.reload(driver.state, REFILL)
+    assert await serves(site)
+    await driver.assert_in_step()
+
+
+async def test_a_haproxy_that_lacks_backends_is_replaced(
+    site: Site, driver: Driver, app: int
+) -> None:
+    """Somebody emptied a file, and loaded it."""
+    await driver.to(shop(app))
+    for shard in current(site).glob("50-*.cfg"):
+        shard.write_text("# nothing\n")
+    await MasterClient(site.master_socket).reload()
+
+    assert (await driver.seen()).frontends is None
+
+
+def lose(site: Site, name: str) -> None:
+    """Remove files of this name of the current configuration, none of which can be spared."""
+    found = list(current(site).glob(name))
+    assert found
+    for path in found:
+        path.unlink()
 
 
 async def test_damaged_while_it_ran_it_comes_back_as_it_was(

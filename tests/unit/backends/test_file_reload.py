@@ -21,6 +21,7 @@ from frontserver.errors import (
     StorageError,
     TemplateError,
 )
+from frontserver.haproxy.master import MasterClient
 from frontserver.model.names import PathPrefix
 from frontserver.model.targets import HostPort
 from frontserver.planning.compiled import HOSTS, PATHS, Frontends
@@ -318,6 +319,22 @@ async def test_reloads_keep_the_last_good_configuration_and_no_more(
         await driver.backend.reload(driver.state, REFILL)
     assert generations(site) == ["000003", "000004"]
     assert current(site).name == "000004"
+
+
+async def test_haproxy_still_reloads_after_it_refused_what_somebody_edited(
+    site: Site, driver: Driver
+) -> None:
+    """2.8's and 3.0's master stays in the directory that it refused: that must stay, too."""
+    path = current(site) / "10-frontends.cfg"
+    replaced(path, path.read_bytes() + b"\nnonsense\n")
+    assert not (await MasterClient(site.master_socket).reload()).success
+
+    for _ in range(4):
+        await driver.backend.reload(driver.state, REFILL)
+
+    await driver.assert_in_step()
+    assert generations(site)[-2:] == ["000004", "000005"]
+    assert len(generations(site)) <= 3
 
 
 async def test_an_interrupted_reload_is_undone_at_the_next_look(

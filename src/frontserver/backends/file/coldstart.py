@@ -103,6 +103,9 @@ class ColdStart:
         if self._generations.manifest(generation.name) is None:
             logger.error("the configuration %s is gone or damaged", generation)
             return False
+        if lost := await asyncio.to_thread(self._generations.lost, generation):
+            logger.error("the configuration %s has lost %s", generation, ", ".join(lost))
+            return False
         for name in await asyncio.to_thread(self._generations.heal, generation):
             logger.error("the last line of %s in %s had no end; it is left out", name, generation)
         try:

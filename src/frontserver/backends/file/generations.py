@@ -21,7 +21,9 @@ from frontserver.backends import durable
 from frontserver.backends.file.mapfile import heal
 from frontserver.backends.file.tree import Tree
 from frontserver.backends.manifest import Manifest
+from frontserver.haproxy import procfs
 from frontserver.planning.compiled import MAPS
+from frontserver.rendering.render import FRAME
 
 # Of a configuration whose files are divided as `shards` says. Another one isn't known for ours.
 MANIFEST = "manifest-2.json"
@@ -132,9 +134,17 @@ class Generations:
             durable.sync_directory(self._root)
 
     def discard(self, generation: Path) -> None:
-        """Remove a generation that isn't wanted after all."""
+        """Remove a generation that isn't wanted after all; `prune` does later what must wait."""
+        # 2.8's and 3.0's master stays where it read a configuration that it refused, and never
+        # reads another one if that place is gone.
+        if procfs.is_working_directory(generation):
+            return
         for path in (generation, generation.with_suffix(".tmp")):
             shutil.rmtree(path, ignore_errors=True)
+
+    def lost(self, generation: Path) -> list[str]:
+        """What every generation has, and this one no longer; HAProxy may load it all the same."""
+        return [name for name in FRAME if not (generation / name).is_file()]
 
     def mark(self, generation: Path) -> None:
         """HAProxy was seen to run this one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from frontserver.backends.file.generations import Generations
@@ -39,6 +39,9 @@ _PREFIX = "frontserver-"
 # HAProxy reserves a file for each health check, and doesn't start if it can't have them; neither
 # does it with few left for connections. So many are left, or a quarter.
 _FILES_FOR_OTHERS = 512
+
+# Nothing that is known can be said of it: all of it is to be replaced.
+_UNKNOWN = Running(frontends=None, pools={}, servers={}, maps={})
 
 
 class Observer:
@@ -82,14 +85,25 @@ class Observer:
         loaded = self._loaded(info.description)
         if loaded is None:
             logger.warning("HAProxy runs a configuration that isn't here; it will be replaced")
-            return Running(frontends=None, pools={}, servers={}, maps={})
+            return _UNKNOWN
         generation, manifest = loaded
+        if lost := await asyncio.to_thread(self._generations.lost, generation):
+            # It may have been started without them, or reloaded by somebody.
+            logger.warning("%s has lost %s; it will be replaced", generation, ", ".join(lost))
+            return _UNKNOWN
+        names = await self._runtime.backend_names()
+        if not names.issuperset(_slots(manifest)):
+            # Shards were.
+            logger.warning("HAProxy lacks backends of %s; it will be replaced", generation)
+            return _UNKNOWN
         if generation != self._generations.current():
             # A reload was interrupted. What follows on disk is what runs.
             logger.warning("HAProxy runs %s: that is the current one again", generation)
             await asyncio.to_thread(self._generations.promote, generation)
         await asyncio.to_thread(self._generations.mark, generation)
-        extra = await self._extra(manifest)
+        sizes = {profile.id: size for profile, size in manifest.pools}
+        # The slots beyond those that were loaded: made at run time, then or before a start.
+        extra = frozenset(name for name in names if is_beyond(name, sizes))
         servers = await self._servers(manifest, extra)
         lines = {name: await self._lines(name) for name in MAPS}
         on_disk = await asyncio.to_thread(self._on_disk, generation)
@@ -183,22 +197,11 @@ class Observer:
             # Templates of an older version, or of the operator, don't look into every map.
             return []
 
-    async def _extra(self, manifest: Manifest) -> frozenset[str]:
-        """The slots beyond those that were loaded: made at run time, then or before a start."""
-        sizes = {profile.id: size for profile, size in manifest.pools}
-        names = await self._runtime.backend_names()
-        return frozenset(name for name in names if is_beyond(name, sizes))
-
     async def _servers(
         self, manifest: Manifest, extra: frozenset[str]
     ) -> dict[str, dict[str, RunningServer]]:
         found = await self._runtime.server_states(None)
-        loaded = (
-            backend_name(profile.id, slot)
-            for profile, size in manifest.pools
-            for slot in range(size)
-        )
-        return {backend: self._seen(backend, found) for backend in (*loaded, *extra)}
+        return {backend: self._seen(backend, found) for backend in (*_slots(manifest), *extra)}
 
     def _seen(self, backend: str, found: ServerStates) -> dict[str, RunningServer]:
         return {
@@ -208,6 +211,13 @@ class Observer:
             for name, state in found.get(backend, {}).items()
             if (backend, name) not in self._leaving
         }
+
+
+def _slots(manifest: Manifest) -> Iterator[str]:
+    """The backends that a configuration has for routes."""
+    for profile, size in manifest.pools:
+        for slot in range(size):
+            yield backend_name(profile.id, slot)
 
 
 def _most_checks(files: int | None) -> int | None:
