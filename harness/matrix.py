@@ -26,8 +26,10 @@ from harness.reports import Report
 # The versions that the product is for.
 SUPPORTED = ("2.8", "3.0", "3.2", "3.4")
 _SUITE = ("tests/e2e", "tests/stateful/test_agreement.py")
-# What the session of each backend runs, too.
-_CHOICE = {"file": "not dataplane_backend", "dataplane": "not long"}
+# Those are run in the other cells; what is the file backend's alone is skipped by itself.
+_CHOICE = {"file": ("not dataplane_backend",), "dataplane": ()}
+# By which tests with several cases have all of them.
+_LONG = "HARNESS_LONG"
 _HEADINGS = ("HAProxy", "backend", "MongoDB", "where", "passed", "skipped", "failed", "seconds", "")
 
 
@@ -69,6 +71,7 @@ class Outcome(NamedTuple):
 @click.option("--backend", multiple=True, type=click.Choice(BACKENDS), default=BACKENDS)
 @click.option("--mongodb", multiple=True, type=click.Choice(MONGODBS), default=MONGODBS)
 @click.option("--where", multiple=True, type=click.Choice(PLACES), default=PLACES[:1])
+@click.option("--long/--no-long", default=True, help="Run what takes minutes, and all cases.")
 @click.option("--reports", "into", type=click.Path(path_type=Path), default=Path(".reports"))
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 def main(
@@ -76,6 +79,7 @@ def main(
     backend: Sequence[str],
     mongodb: Sequence[str],
     where: Sequence[str],
+    long: bool,
     into: Path,
     pytest_arguments: Sequence[str],
 ) -> None:
@@ -93,17 +97,23 @@ def main(
         if cell.where == "containers" and cell.haproxy in missing:
             outcomes.append(Outcome(cell, reason=missing[cell.haproxy]))
         else:
-            arguments = pytest_arguments or suite(cell, first=cell.mongodb == mongodb[0])
-            outcomes.append(_run(cell, report, arguments))
+            first = cell.mongodb == mongodb[0]
+            arguments = pytest_arguments or suite(cell, first=first, long=long)
+            outcomes.append(_run(cell, report, arguments, long=long))
         (into / "matrix.md").write_text("".join(told(outcomes)))
     click.echo("".join(told(outcomes)))
     sys.exit(0 if all(each.is_good for each in outcomes) else 1)
 
 
-def suite(cell: Cell, *, first: bool) -> tuple[str, ...]:
-    """All end-to-end tests of a cell; those with a mongod, unless it is of the first kind."""
-    choice = _CHOICE[cell.backend]
-    return (*_SUITE, "-m", choice if first else f"{choice} and mongodb")
+def suite(cell: Cell, *, first: bool, long: bool = True) -> tuple[str, ...]:
+    """All end-to-end tests of a cell; those with a mongod, unless it is of the first kind.
+
+    If not `long`, without those that are marked so.
+    """
+    kind = () if first else ("mongodb",)
+    length = () if long else ("not long",)
+    choice = (*_CHOICE[cell.backend], *kind, *length)
+    return (*_SUITE, "-m", " and ".join(choice))
 
 
 def told(outcomes: Sequence[Outcome]) -> Iterator[str]:
@@ -128,7 +138,7 @@ def _images(haproxys: Sequence[str]) -> dict[str, str]:
     return prepare(chosen_images(), haproxys)
 
 
-def _run(cell: Cell, report: Path, arguments: Sequence[str]) -> Outcome:
+def _run(cell: Cell, report: Path, arguments: Sequence[str], *, long: bool) -> Outcome:
     try:
         if cell.where == "native":
             versions.program(cell.haproxy)
@@ -138,7 +148,7 @@ def _run(cell: Cell, report: Path, arguments: Sequence[str]) -> Outcome:
     begun = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "pytest", f"--junitxml={report}", *arguments],
-        env={**os.environ, **cell.environ},
+        env={**os.environ, **cell.environ, _LONG: "1" if long else ""},
         check=False,
     )
     return counted(cell, report, done.returncode, time.monotonic() - begun)

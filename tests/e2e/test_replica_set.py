@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from pymongo import WriteConcern
 from pymongo.errors import PyMongoError
 
 from harness.polling import until
 from harness.stack import Stack
 from tests.e2e.clients import mongo_client
+
+pytestmark = pytest.mark.one_mongodb
 
 
 def test_the_route_follows_the_primary(

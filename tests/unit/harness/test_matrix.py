@@ -75,6 +75,14 @@ def test_the_other_kind_of_mongodb_has_only_the_tests_that_have_one() -> None:
     assert part == f"{whole} and mongodb"
 
 
-def test_each_backend_has_the_tests_of_its_own() -> None:
-    assert "not dataplane_backend" in suite(CELL, first=True)
-    assert "not long" in suite(CELL._replace(backend="dataplane"), first=True)
+@pytest.mark.parametrize(
+    ("backend", "long", "wanted"),
+    [
+        ("file", True, "not dataplane_backend"),
+        ("file", False, "not dataplane_backend and not long"),
+        ("dataplane", True, ""),
+        ("dataplane", False, "not long"),
+    ],
+)
+def test_a_backend_has_all_tests_but_the_others_own(backend: str, long: bool, wanted: str) -> None:
+    assert suite(CELL._replace(backend=backend), first=True, long=long)[-1] == wanted
