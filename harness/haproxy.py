@@ -83,6 +83,13 @@ class Sockets:
 
         By the master, which knows: for a moment after a reload the one that leaves may answer.
         """
+        return int(self._info("Pid", seconds))
+
+    def version(self) -> str:
+        """Of the worker that serves now, such as `3.2.26`. Raises `OSError` if none does."""
+        return self._info("Version", _TIMEOUT).partition("-")[0]
+
+    def _info(self, wanted: str, seconds: float) -> str:
         try:
             answer = ask(self.master, "@1 show info", seconds=seconds)
         except ConnectionRefusedError:
@@ -91,8 +98,8 @@ class Sockets:
             answer = ask(self.master, "@1 show info", seconds=seconds)
         for line in answer.splitlines():
             name, _, value = line.partition(": ")
-            if name == "Pid":
-                return int(value)
+            if name == wanted:
+                return value
         raise ConnectionError(f"no worker answers: {answer.strip()[:100]}")
 
     def master_pid(self) -> int:

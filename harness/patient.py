@@ -184,9 +184,12 @@ class Patient:
                 found.append(f"{name} isn't answered: {error!r}")
         return found
 
-    def healed(self, seconds: float = 10.0) -> float:
-        """Wait until it is ready and keeps all promises, routes by routes; the seconds it took."""
-        began = time.monotonic()
+    def healed(self, seconds: float = 10.0, *, since: float | None = None) -> float:
+        """Wait until it is ready and keeps all promises, route by route; the seconds it took.
+
+        They count from `since` (`time.monotonic`), when what ends the fault began; else from now.
+        """
+        began = time.monotonic() if since is None else since
 
         def is_well() -> bool:
             if said := self.reasons():
@@ -197,8 +200,9 @@ class Patient:
                 raise NotYet("; ".join(wrong[:5]))
             return True
 
-        until("all is well", is_well, seconds=seconds, quiet=(NotYet, httpx.HTTPError),
-              detail=self.stack.front.tail)  # fmt: skip
+        left = began + seconds - time.monotonic()
+        until(f"all is well {seconds:g} s after", is_well, seconds=left,
+              quiet=(NotYet, httpx.HTTPError), detail=self.stack.front.tail)  # fmt: skip
         return time.monotonic() - began
 
     def until_written(self, seconds: float = 10.0) -> None:

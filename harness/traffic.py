@@ -42,9 +42,13 @@ class Load:
             return self._done
 
     def wait_for(self, more: int) -> None:
-        """Wait until `more` requests than now are done: the disturbance is behind us."""
-        goal = self.done + more
-        until(f"{more} more requests", lambda: self.done >= goal or self.complaints, seconds=30)
+        """Wait until `more` requests than now are done, or one has failed since now."""
+        goal, known = self.done + more, len(self.complaints)
+        until(
+            f"{more} more requests",
+            lambda: self.done >= goal or len(self.complaints) > known,
+            seconds=30,
+        )
 
     def __enter__(self) -> Self:
         for thread in self._threads:

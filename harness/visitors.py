@@ -39,19 +39,40 @@ class Visitors:
         self._port = port
         self._visits = visits
         self._random = random.Random(seed)  # noqa: S311 - pauses
-        self._done = 0
+        self._served = dict.fromkeys(visits, 0)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="visitors")
 
     @property
     def done(self) -> int:
         """The requests so far that went well."""
-        return self._done
+        return sum(self._served.values())
 
     def wait_for(self, more: int) -> None:
-        """Wait until `more` requests than now are done, or one has failed."""
-        goal = self._done + more
-        until(f"{more} more visits", lambda: self._done >= goal or self.complaints, seconds=60)
+        """Wait until `more` requests than now are done, or one has failed since now."""
+        goal, known = self.done + more, len(self.complaints)
+        until(
+            f"{more} more visits",
+            lambda: self.done >= goal or len(self.complaints) > known,
+            seconds=60,
+        )
+
+    def settle(self, *, seconds: float = 20.0) -> None:
+        """Wait until each has been served since now: nobody has a connection of before.
+
+        Raises `HarnessError` if one complained twice meanwhile: at first it may have met what was
+        left of its old connection.
+        """
+        served, known = dict(self._served), len(self.complaints)
+        until(
+            "each visitor is served",
+            lambda: all(self._served[visit] > count for visit, count in served.items()),
+            seconds=seconds,
+            detail=lambda: "; ".join(self.complaints[-5:]),
+        )
+        hosts = [complaint.partition(": ")[0] for complaint in self.complaints[known:]]
+        if len(hosts) > len(set(hosts)):
+            raise HarnessError(f"visitors failed again: {self.complaints[known:]}")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -82,7 +103,7 @@ class Visitors:
                 self.complaints.append(f"{visit.host}: {type(error).__name__} {error}")
                 last = True
             else:
-                self._done += 1
+                self._served[visit] += 1
             if last and connection is not None:
                 connection.close()
                 connection = None

@@ -23,6 +23,7 @@ from harness.plugin import (
     pytest_runtest_protocol,
 )
 from harness.stack import Stack
+from tests.e2e.report import REPORT
 
 __all__ = [
     "dataplane_contract",
@@ -36,6 +37,8 @@ __all__ = [
 
 def pytest_configure(config: pytest.Config) -> None:
     plugin.pytest_configure(config)
+    junit = config.getoption("xmlpath")
+    REPORT.begin(Path(junit) if junit else None)
     config.addinivalue_line(
         "markers", "long: takes minutes, or is alike on both backends; left out where time is short"
     )
@@ -48,12 +51,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "mongodb: has a mongod, of the kind that HARNESS_MONGODB says; marked by itself"
     )
+    config.addinivalue_line(
+        "markers", "one_mongodb: has a mongod of one kind, whatever HARNESS_MONGODB says"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what has a mongod: with the other kind of MongoDB, all else would run the same again."""
+    """Mark what has a chosen mongod: all else would run the same again with the other kind."""
     for item in items:
-        if "mongod_binary" in getattr(item, "fixturenames", ()):
+        has_one = "mongod_binary" in getattr(item, "fixturenames", ())
+        if has_one and item.get_closest_marker("one_mongodb") is None:
             item.add_marker("mongodb")
 
 
@@ -98,6 +105,22 @@ def make_stack() -> Iterator[Callable[..., Stack]]:
     """A stack for one test, where it breaks things; open until the evidence is collected."""
     with contextlib.ExitStack() as stacks:
         yield lambda **options: stacks.enter_context(Stack(**options))
+
+
+@pytest.fixture(scope="module")
+def chosen_ward() -> Iterator[Patient]:
+    """A stack on the backend that is tested, broken again and again; see `chosen_patient`."""
+    with Stack() as stack:
+        yield Patient(stack)
+
+
+@pytest.fixture
+def chosen_patient(chosen_ward: Patient) -> Iterator[Patient]:
+    """`chosen_ward`, in good health, and visited."""
+    chosen_ward.healed(30)
+    chosen_ward.until_written()
+    with chosen_ward:
+        yield chosen_ward
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
-"""What the rows of the fault tables share: `test_*_faults.py`, `test_wires.py`, `test_clock.py`.
+"""What the rows of the fault tables share: `test_*faults.py`, `test_wires.py`, `test_clock.py`.
 
-Each row that healed is a line of `.reports/faults.md`: the fault, what visitors of other routes saw
-meanwhile, what the front server said, and the seconds until all was well after the fault's end.
+Each row that healed is a line of the report (`tests/e2e/report.py`): the fault, what visitors of
+other routes saw meanwhile, what the front server said, and the seconds until all was well. They
+count from the moment at which something began to end the fault, restarts included.
 """
 
 from __future__ import annotations
@@ -10,25 +11,26 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from harness.choice import chosen_place
 from harness.patient import Patient
 from harness.polling import until
+from harness.stack import Stack
+from tests.e2e.report import REPORT, Row
 
 # Everything is run, however long it takes.
 LONG = bool(os.environ.get("HARNESS_LONG"))
 
-_HEAD = """\
-| backend | fault | others saw | it said | healed after s |
-|---|---|---|---|---|
-"""
-REPORT = Path(__file__).parents[2] / ".reports" / "faults.md"
-
 # Seconds from a fault's end until all is well.
 SOON = 10.0
+# And as many more where somebody changed what HAProxy runs: each route is looked at every so often.
+DRIFT = 10.0
 
 MIB = 1 << 20
 
@@ -53,44 +55,101 @@ def told(patient: Patient, name: str, words: str) -> None:
         )
 
 
-def healed(patient: Patient, what: str, *, undisturbed: bool = True) -> None:
-    """All is well within `SOON`, and visitors of other routes were served all the time."""
-    seconds = patient.healed(SOON)
+@contextlib.contextmanager
+def healing(
+    patient: Patient, what: str, *, undisturbed: bool = True, within: float = SOON
+) -> Iterator[None]:
+    """The block ends a fault, or is one that is over at once; all is well soon after it began."""
+    began = time.monotonic()
+    yield
+    healed(patient, what, undisturbed=undisturbed, within=within, since=began)
+
+
+def healed(
+    patient: Patient,
+    what: str,
+    *,
+    undisturbed: bool = True,
+    within: float = SOON,
+    since: float | None = None,
+) -> None:
+    """All is well soon after the fault's end, which began to come at `since`, else just now.
+
+    The files have all by then, too. Visitors of other routes were served all the time; if not
+    `undisturbed` they may have failed, but do so no longer.
+    """
+    began = time.monotonic() if since is None else since
+    patient.healed(within, since=began)
+    patient.until_written(began + within - time.monotonic())
+    seconds = time.monotonic() - began
+    visitors = patient.visitors
+    if not undisturbed:
+        visitors.settle()
+    seen = list(visitors.complaints)
     print(f"\nhealed after {seconds:5.2f} s: {what}")  # noqa: T201 - the row's figure
-    patient.until_written()
     if patient.stack.dataplane is not None and (differs := patient.disagreement()):
         raise AssertionError(differs)
-    if undisturbed:
-        patient.visitors.wait_for(10)
-        assert patient.visitors.complaints == []
-    complaints = patient.visitors.complaints
-    seen = f"{len(complaints)} failed" if complaints else "nothing"
+    visitors.wait_for(10 if undisturbed else 20)
+    assert visitors.complaints == ([] if undisturbed else seen)
     said, patient.said = patient.said, ""
-    record(patient.stack.backend, what, seen, said, seconds)
+    record(patient.stack, what, summary(seen), said, seconds)
 
 
-def record(backend: str, what: str, seen: str, said: str, seconds: float) -> None:
-    """A line of the report."""
-    said = said.replace("|", "/")[:160] or "-"
-    REPORT.parent.mkdir(exist_ok=True)
-    with REPORT.open("a") as report:
-        if not report.tell():
-            report.write(_HEAD)
-        report.write(f"| {backend} | {what} | {seen} | {said} | {seconds:.2f} |\n")
+def summary(complaints: Sequence[str]) -> str:
+    """How many failed, and of what."""
+    if not complaints:
+        return "nothing"
+    kinds = Counter(complaint.partition(": ")[2].split(" ")[0] for complaint in complaints)
+    return f"{len(complaints)} failed: {', '.join(f'{kind} {n}' for kind, n in kinds.items())}"
+
+
+def record(
+    stack: Stack, what: str, seen: str, said: str, seconds: float, *, mongodb: str = ""
+) -> None:
+    """A line of the report; `mongodb` is of which kind, where the row is about one."""
+    backend = stack.backend
+    if stack.dataplane is not None:
+        backend += " (real)" if stack.dataplane.program else " (double)"
+    version = stack.front.sockets.version()
+    REPORT.add(Row(version, backend, mongodb, chosen_place(), what, seen, said, seconds))
 
 
 @contextlib.contextmanager
 def file_system(place: Path, size: int) -> Iterator[Path]:
     """A small one at a directory, or a skip where none may be mounted."""
-    mount = shutil.which("mount") or "mount"
-    command = [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {done.stderr}")
+    _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", place)
     try:
         yield place
     finally:
-        subprocess.run([shutil.which("umount") or "umount", "-l", str(place)], check=True)
+        _unmount(place)
+
+
+@contextlib.contextmanager
+def read_only(*places: Path) -> Iterator[None]:
+    """Directories in which nothing can be opened to write, or a skip where none may be mounted."""
+    if chosen_place() != "native":
+        pytest.skip("containers that run don't see what is mounted; natively the same rows run")
+    with contextlib.ExitStack() as bound:
+        for place in places:
+            _mount("--bind", place, place)
+            bound.callback(_unmount, place)
+            _mount("-o", "remount,bind,ro", place)
+        yield
+
+
+def _mount(*arguments: str | Path) -> None:
+    command = [shutil.which("mount") or "mount", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return
+    why = f"nothing can be mounted here: {done.stderr.strip()}"
+    if os.environ.get("CI"):
+        pytest.fail(why)
+    pytest.skip(f"{why}; `unshare -Urm` before the command lets anybody")
+
+
+def _unmount(place: Path) -> None:
+    subprocess.run([shutil.which("umount") or "umount", "-l", str(place)], check=True)
 
 
 def fill(place: Path) -> Path:

@@ -18,7 +18,7 @@ from harness.errors import UnavailableError
 from harness.patient import Patient
 from harness.polling import until
 from harness.stack import Stack
-from tests.e2e.faults import healed
+from tests.e2e.faults import healing
 
 pytestmark = pytest.mark.long
 
@@ -80,13 +80,19 @@ def test_the_clock_jumps_and_is_set_right(timed: Timed, by: timedelta) -> None:
     label = f"clock-{by.total_seconds():.0f}".replace("--", "-back-")
     program = patient.agent.program
     program.register()
-    for moment, wrong in (("before", timedelta()), ("meanwhile", by), ("after", timedelta())):
-        timed.jump(wrong)
+
+    def publish(moment: str) -> None:
         assert patient.publish(f"{label}-{moment}", origin)["status"] == "active"
         assert program.http(f"{label}-{moment}-program", origin.url)["status"] == "active"
         patient.promises[f"{label}-{moment}-program"] = origin.name
         assert patient.broken() == []
-    healed(patient, f"the clock wrong by {by}, and right again")
+
+    publish("before")
+    timed.jump(by)
+    publish("meanwhile")
+    with healing(patient, f"the clock wrong by {by}, and right again"):
+        timed.set_right()
+        publish("after")
 
 
 @pytest.mark.parametrize("by", JUMPS[:2], ids=str)
@@ -99,10 +105,11 @@ def test_it_is_restarted_while_the_clock_is_wrong(timed: Timed, by: timedelta) -
     patient.stack.front.kill()
     patient.stack.front.start(ready=False)
     patient.publish(name, patient.origin("b"))
-    timed.set_right()
-    patient.stack.front.kill()
-    patient.stack.front.start(ready=False)
-    healed(patient, f"restarted with a clock wrong by {by}, and again once it was right")
+    what = f"restarted with a clock wrong by {by}, and again once it was right"
+    with healing(patient, what):
+        timed.set_right()
+        patient.stack.front.kill()
+        patient.stack.front.start(ready=False)
 
 
 @pytest.mark.file_backend("the HAProxy that it reloads has the same clock")
@@ -112,5 +119,5 @@ def test_haproxy_is_reloaded_while_the_clock_is_wrong(timed: Timed) -> None:
     headers = {"request": {"set": {"X-Clock": "1"}}}
     answer = patient.publish("reload-clock", patient.origin("b"), headers=headers)
     assert answer["status"] == "active"
-    timed.set_right()
-    healed(patient, "HAProxy reloaded with a clock a day ahead, then right")
+    with healing(patient, "HAProxy reloaded with a clock a day ahead, then right"):
+        timed.set_right()

@@ -8,7 +8,7 @@ import pytest
 from harness.interference import Interference, Trouble
 from harness.patient import Patient
 from harness.polling import until
-from tests.e2e.faults import LONG, POOLS, RELOAD, WRITE, healed, told
+from tests.e2e.faults import LONG, POOLS, RELOAD, WRITE, healed, healing, told
 
 pytestmark = pytest.mark.dataplane_backend
 
@@ -30,8 +30,8 @@ def test_slow_answers_only_make_routes_slow(patient: Patient, between: Interfere
     answer = patient.publish("slow-reload", patient.origin("b"), **unseen("Slow"))
     assert answer["status"] == "active"
     assert patient.reasons() == ""
-    between.clear()
-    healed(patient, "0.15 s more for each answer")
+    with healing(patient, "0.15 s more for each answer"):
+        between.clear()
 
 
 def test_answers_that_come_too_late(patient: Patient, between: Interference) -> None:
@@ -59,17 +59,17 @@ def test_one_dropped_connection(
     name = f"drop-{DROPS.index((request_, when))}"
     between.make(Trouble(request_, drop="before" if when == "before" else "after", times=1))
     options = unseen(name) if request_ == RELOAD else {"check": request_ == WRITE}
-    answer = patient.publish(name, patient.origin("a"), **options)
-    until("the connection was dropped", lambda: between.struck)
-    assert answer["status"] == "active"
-    healed(patient, f"connection dropped {when} {request_}")
+    with healing(patient, f"connection dropped {when} {request_}"):
+        answer = patient.publish(name, patient.origin("a"), **options)
+        until("the connection was dropped", lambda: between.struck)
+        assert answer["status"] == "active"
 
 
 def test_every_connection_is_dropped(patient: Patient, between: Interference) -> None:
     between.make(Trouble("", drop="before"))
     told(patient, "all-dropped", "the Data Plane API at")
-    between.clear()
-    healed(patient, "every connection dropped")
+    with healing(patient, "every connection dropped"):
+        between.clear()
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -122,8 +122,8 @@ def test_refusals_of_the_api(patient: Patient, between: Interference, name: str)
     until(
         "the route waits, and says why", waits, detail=lambda: str(patient.route(f"refused-{name}"))
     )
-    between.clear()
-    healed(patient, f"{refused.status} to {refused.request}")
+    with healing(patient, f"{refused.status} to {refused.request}"):
+        between.clear()
 
 
 @pytest.mark.parametrize("name", IN_WRITES if LONG else ["409-write", "500-write", "500-pools"])
@@ -136,8 +136,8 @@ def test_refusals_of_writes(patient: Patient, between: Interference, name: str) 
     assert answer["status"] == "active"
     until("there is a warning", lambda: any(refused.message in w for w in patient.warnings()))
     assert patient.reasons() == ""
-    between.clear()
-    healed(patient, f"{refused.status} to {refused.request}")
+    with healing(patient, f"{refused.status} to {refused.request}"):
+        between.clear()
     assert patient.warnings() == []
 
 
@@ -149,9 +149,9 @@ def test_wrong_password(patient: Patient) -> None:
     dataplane.start(wait=False)
     told(patient, "wrong-password", "doesn't know the user or the password")
     assert "FRONTSERVER_DATAPLANE_PASSWORD" in patient.reasons()
-    dataplane.files.settings.write_text(settings)
-    dataplane.restart()
-    healed(patient, "wrong password")
+    with healing(patient, "wrong password"):
+        dataplane.files.settings.write_text(settings)
+        dataplane.restart()
 
 
 def test_an_api_without_v3(patient: Patient, between: Interference) -> None:
@@ -161,8 +161,8 @@ def test_an_api_without_v3(patient: Patient, between: Interference) -> None:
     )
     told(patient, "too-old", "has no such call")
     assert "too old" in patient.reasons()
-    between.clear()
-    healed(patient, "an API without /v3")
+    with healing(patient, "an API without /v3"):
+        between.clear()
 
 
 def test_too_many_open_transactions(patient: Patient) -> None:
@@ -182,6 +182,6 @@ def test_too_many_open_transactions(patient: Patient) -> None:
         patient.until_written()
         assert patient.reasons() == ""
         assert patient.warnings() == []
-        for transaction in mine:
-            client.delete(f"/services/haproxy/transactions/{transaction}").raise_for_status()
-    healed(patient, "20 open transactions")
+        with healing(patient, "20 open transactions"):
+            for transaction in mine:
+                client.delete(f"/services/haproxy/transactions/{transaction}").raise_for_status()

@@ -11,7 +11,7 @@ import pytest
 from harness.patient import Patient
 from harness.polling import until
 from harness.stack import Stack
-from tests.e2e.faults import LONG, MIB, file_system, fill, healed
+from tests.e2e.faults import LONG, MIB, file_system, fill, healed, healing, read_only
 
 pytestmark = pytest.mark.dataplane_backend
 
@@ -44,8 +44,8 @@ def test_the_disk_is_full(small_disk: Path, make_stack: Callable[..., Stack]) ->
             lambda: "space left" in patient.route("full-reload").get("reason", ""),
         )
         assert patient.broken([*patient.untouched, "full"]) == []
-        filler.unlink()
-        healed(patient, "disk full")
+        with healing(patient, "disk full"):
+            filler.unlink()
         until("no warning is left", lambda: patient.warnings() == [])
         if LONG:
             with patient.dataplane.client() as client:
@@ -59,6 +59,25 @@ def test_the_disk_is_full(small_disk: Path, make_stack: Callable[..., Stack]) ->
         stack.front.kill_haproxy()
         patient.dataplane.haproxy.start()
         until("all routes are served", lambda: patient.broken() == [])
+
+
+def test_the_directories_are_read_only(patient: Patient) -> None:
+    """The configuration's, that of transactions, of maps, of stored files: as with a full disk."""
+    patient.until_written()
+    with read_only(patient.dataplane.directory):
+        assert patient.publish("read-only", patient.origin("a"))["status"] == "active"
+        until("there is a warning", lambda: any("ead-only" in w for w in patient.warnings()))
+        assert patient.reasons() == ""
+        headers = {"request": {"set": {"X-Read-Only": "1"}}}
+        patient.publish("read-only-reload", patient.origin("b"), wait=0, headers=headers)
+        patient.until_it_says("ead-only")
+        until(
+            "the route says it too",
+            lambda: "ead-only" in patient.route("read-only-reload").get("reason", ""),
+        )
+        assert patient.broken([*patient.untouched, "read-only"]) == []
+    healed(patient, "the Data Plane's directories read-only")
+    until("no warning is left", lambda: patient.warnings() == [])
 
 
 def append(text: str) -> str:
@@ -96,15 +115,15 @@ def test_the_file_is_edited_by_hand(
     before = config.read_text()
     if not running:
         dataplane.kill()
-    config.write_text(edit(before))
-    if not running:
-        dataplane.start()
 
     def is_ours() -> bool:
         text = config.read_text()
         return "somebody_s" not in text and "# _version=" in text and "frontend fs_in" in text
 
-    until("the file is ours again", is_ours, detail=patient.stack.front.tail)
-    healed(patient, f"file edited by hand: {edit.__name__}, {running=}")
-    assert patient.publish(f"{name}-later", patient.origin("b"))["status"] == "active"
-    healed(patient, f"a change after {edit.__name__}")
+    with healing(patient, f"file edited by hand: {edit.__name__}, {running=}"):
+        config.write_text(edit(before))
+        if not running:
+            dataplane.start()
+        until("the file is ours again", is_ours, detail=patient.stack.front.tail)
+    with healing(patient, f"a change after {edit.__name__}"):
+        assert patient.publish(f"{name}-later", patient.origin("b"))["status"] == "active"

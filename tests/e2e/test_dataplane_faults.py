@@ -2,7 +2,7 @@
 
 One row a test: a fault, what `/health/ready` and a route say meanwhile, and that within ten
 seconds after its end all that was acknowledged is served, while visitors of other routes noticed
-nothing. `pytest -s` shows how long each took.
+nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from harness.interference import Interference, Trouble
 from harness.patient import Patient
 from harness.polling import until
-from tests.e2e.faults import LONG, POOLS, RELOAD, WRITE, healed, told
+from tests.e2e.faults import LONG, POOLS, RELOAD, WRITE, healing, told
 
 pytestmark = pytest.mark.dataplane_backend
 
@@ -42,16 +42,16 @@ def test_dataplane_is_down_at_start(patient: Patient) -> None:
     patient.dataplane.kill()
     front.start(ready=False)
     told(patient, "down-at-start", "the Data Plane API at")
-    patient.dataplane.start()
-    healed(patient, "down at start")
+    with healing(patient, "down at start"):
+        patient.dataplane.start()
 
 
 def test_dataplane_is_killed_and_restarted(patient: Patient) -> None:
     patient.publish("before-kill", patient.origin("a"))
     patient.dataplane.kill()
     told(patient, "down", "the Data Plane API at")
-    patient.dataplane.start()
-    healed(patient, "killed")
+    with healing(patient, "killed"):
+        patient.dataplane.start()
 
 
 @pytest.mark.parametrize("request_", [POOLS, WRITE])
@@ -65,8 +65,8 @@ def test_dataplane_is_killed_while_it_writes(
             origin = patient.origin("b")
             patient.publish(f"{name}-{number}", origin, wait=1, check=request_ == WRITE)
     told(patient, name, "the Data Plane API at")
-    patient.dataplane.start()
-    healed(patient, f"killed {after} ms after {request_} began")
+    with healing(patient, f"killed {after} ms after {request_} began"):
+        patient.dataplane.start()
 
 
 @pytest.mark.parametrize("after", [0, 20, 100] if LONG else [20])
@@ -77,8 +77,8 @@ def test_dataplane_is_killed_during_a_reload(
     with killed_during(patient, between, RELOAD, after):
         patient.publish(f"reload-{after}", patient.origin("a"), wait=0, headers=unseen)
     told(patient, f"reload-{after}-plain", "the Data Plane API at")
-    patient.dataplane.start()
-    healed(patient, f"killed {after} ms after a reload began")
+    with healing(patient, f"killed {after} ms after a reload began"):
+        patient.dataplane.start()
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_dataplane_is_killed_while_a_route_goes_live(
     with killed_during(patient, between, request_, 0):
         patient.publish(name, patient.origin("a"), wait=0)
     told(patient, f"{name}-later", "the Data Plane API at")
-    patient.dataplane.start()
-    healed(patient, f"killed at {request_}")
+    with healing(patient, f"killed at {request_}"):
+        patient.dataplane.start()
 
 
 @pytest.mark.parametrize("by", ["units", "itself"])
@@ -102,11 +102,11 @@ def test_haproxy_is_down(patient: Patient, by: str) -> None:
     patient.publish(f"before-death-{by}", patient.origin("b"))
     patient.stack.front.kill_haproxy()
     told(patient, f"haproxy-down-{by}", "the Data Plane API doesn't reach HAProxy")
-    if by == "units":
-        patient.dataplane.revive(wait=False)
-    else:
-        patient.stack.front.revive_haproxy()
-    healed(patient, f"HAProxy down, revived by {by}", undisturbed=False)
+    with healing(patient, f"HAProxy down, revived by {by}", undisturbed=False):
+        if by == "units":
+            patient.dataplane.revive(wait=False)
+        else:
+            patient.stack.front.revive_haproxy()
 
 
 def test_everything_is_killed_at_once(patient: Patient) -> None:
@@ -114,6 +114,6 @@ def test_everything_is_killed_at_once(patient: Patient) -> None:
     patient.stack.front.kill()
     patient.dataplane.kill()
     patient.stack.front.kill_haproxy()
-    patient.dataplane.revive(wait=False)
-    patient.stack.front.start(ready=False)
-    healed(patient, "everything killed", undisturbed=False)
+    with healing(patient, "everything killed", undisturbed=False):
+        patient.dataplane.revive(wait=False)
+        patient.stack.front.start(ready=False)

@@ -1,91 +1,46 @@
-"""Whatever breaks about HAProxy, the disk or the database, on the file backend.
+"""Whatever breaks about a HAProxy that the front server runs, its files and its sockets.
 
-One row a test: a fault, what is said of it meanwhile, and that within ten seconds after its end all
-that was acknowledged is served, while visitors of other routes noticed nothing, unless the fault is
-HAProxy's own. `.reports/faults.md` has how long each took.
+One row a test, as in `test_faults.py`; these are the file backend's alone.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import resource
-import shutil
-import signal
-import socket
-import sqlite3
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
+from harness.errors import HarnessError
+from harness.frontserver import APP_DOMAIN
 from harness.patient import Patient
 from harness.polling import until
 from harness.processes import kill
-from harness.rude import Manner, RudeOrigin
 from harness.stack import Stack
-from tests.e2e.faults import MIB, file_system, fill, healed
+from tests.e2e.faults import DRIFT, SOON, healed, healing, read_only
 
 pytestmark = pytest.mark.file_backend("the front server's own HAProxy, files and sockets")
 
 MakeStack = Callable[..., Stack]
 
 
-@pytest.fixture(scope="module")
-def ward() -> Iterator[Patient]:
-    """A stack that is broken again and again."""
-    with Stack(backend="file") as stack:
-        yield Patient(stack)
-
-
 @pytest.fixture
-def patient(ward: Patient) -> Iterator[Patient]:
-    """`ward`, in good health, and visited."""
-    ward.healed(30)
-    ward.until_written()
-    with ward:
-        yield ward
-
-
-def refused(patient: Patient, name: str, words: str) -> None:
-    """A new route can't be stored: 503, which says why and when to come back."""
-    answer = patient.agent.api.http(name, patient.origin("a").url)
-    assert answer.status_code == 503, answer.text
-    assert words in answer.text
-    assert "retry-after" in answer.headers
-    patient.said = answer.json().get("detail", answer.text)
+def patient(chosen_patient: Patient) -> Patient:
+    return chosen_patient
 
 
 # --- processes ---
 
 
-def test_the_front_server_is_killed(patient: Patient) -> None:
-    patient.publish("before", patient.origin("a"))
-    patient.stack.front.kill()
-    assert patient.broken() == []
-    patient.stack.front.start(ready=False)
-    healed(patient, "front server killed")
-
-
-def test_the_front_server_is_killed_while_it_stores(patient: Patient) -> None:
-    for number in range(3):
-        patient.attempt(f"stores-{number}", patient.origin("b"), wait=0)
-        patient.stack.front.kill()
-        patient.stack.front.start(ready=False)
-    healed(patient, "front server killed right after an answer, three times")
-
-
 def test_haproxy_is_killed(patient: Patient) -> None:
-    patient.stack.front.kill_haproxy()
-    healed(patient, "HAProxy killed", undisturbed=False)
+    with healing(patient, "HAProxy killed", undisturbed=False):
+        patient.stack.front.kill_haproxy()
 
 
 def test_haproxys_worker_is_killed(patient: Patient) -> None:
     worker = patient.stack.front.sockets.worker_pid()
-    kill(worker)
-    healed(patient, "HAProxy's worker killed", undisturbed=False)
+    with healing(patient, "HAProxy's worker killed", undisturbed=False):
+        kill(worker)
     assert patient.stack.front.sockets.worker_pid() != worker
 
 
@@ -93,43 +48,15 @@ def test_both_are_killed(patient: Patient) -> None:
     patient.publish("last", patient.origin("b"))
     patient.stack.front.kill()
     patient.stack.front.kill_haproxy()
-    patient.stack.front.start(ready=False)
-    healed(patient, "front server and HAProxy killed", undisturbed=False)
-
-
-def test_haproxys_worker_stands_still(patient: Patient) -> None:
-    """Its runtime socket takes commands and answers none."""
-    worker = patient.stack.front.sockets.worker_pid()
-    os.kill(worker, signal.SIGSTOP)
-    try:
-        answer = patient.publish("stuck", patient.origin("a"), wait=1)
-        assert answer["status"] == "pending"
-        patient.until_it_says("runtime socket")
-    finally:
-        os.kill(worker, signal.SIGCONT)
-    healed(patient, "HAProxy's worker stopped (SIGSTOP)", undisturbed=False)
-
-
-def test_haproxys_master_stands_still(patient: Patient) -> None:
-    """What needs no reload goes on; what does waits."""
-    master = patient.stack.front.sockets.master_pid()
-    os.kill(master, signal.SIGSTOP)
-    try:
-        assert patient.publish("no-reload", patient.origin("a"))["status"] == "active"
-        headers = {"request": {"set": {"X-Master": "1"}}}
-        waits = patient.publish("reload", patient.origin("b"), wait=1, headers=headers)
-        assert waits["status"] == "pending"
-        assert patient.broken([*patient.untouched, "no-reload"]) == []
-    finally:
-        os.kill(master, signal.SIGCONT)
-    healed(patient, "HAProxy's master stopped (SIGSTOP)")
+    with healing(patient, "front server and HAProxy killed", undisturbed=False):
+        patient.stack.front.start(ready=False)
 
 
 def test_an_old_worker_that_stays_is_no_fault(patient: Patient) -> None:
     """Somebody reloads again and again."""
-    for _ in range(5):
-        patient.stack.front.reload_haproxy()
-    healed(patient, "five reloads by somebody else")
+    with healing(patient, "five reloads by somebody else"):
+        for _ in range(5):
+            patient.stack.front.reload_haproxy()
 
 
 def test_haproxy_may_open_few_files(make_stack: MakeStack) -> None:
@@ -154,8 +81,9 @@ def test_haproxy_may_open_few_files(make_stack: MakeStack) -> None:
         patient.publish("patient-plain", patient.origin("b"))
         assert patient.visitors.complaints == []
     with patient:
-        front.kill_haproxy()
-        healed(patient, "HAProxy killed with as many checks as it has files for", undisturbed=False)
+        what = "HAProxy killed with as many checks as it has files for"
+        with healing(patient, what, undisturbed=False):
+            front.kill_haproxy()
 
 
 # --- what HAProxy runs, changed behind the front server's back ---
@@ -168,30 +96,36 @@ def name_of(patient: Patient, map_name: str) -> str:
                 if word.strip("()").endswith(f"{map_name}.map")).strip("()")  # fmt: skip
 
 
+def backend_of(patient: Patient, name: str) -> str:
+    """Which backend serves a route."""
+    hosts = name_of(patient, "hosts")
+    said = patient.stack.front.sockets.run(f"get map {hosts} {name}.{APP_DOMAIN}")
+    return said.partition('value="')[2].partition('"')[0]
+
+
 def test_a_map_is_emptied_at_run_time(patient: Patient) -> None:
     hosts = name_of(patient, "hosts")
-    patient.stack.front.sockets.run(f"clear map {hosts}")
-    healed(patient, "a map emptied over the runtime socket", undisturbed=False)
+    with healing(patient, "a map emptied over the runtime socket", undisturbed=False):
+        patient.stack.front.sockets.run(f"clear map {hosts}")
 
 
 def test_an_entry_is_changed_at_run_time(patient: Patient) -> None:
     patient.publish("entry", patient.origin("b"))
     hosts = name_of(patient, "hosts")
-    patient.stack.front.sockets.run(f"set map {hosts} entry.apps.example.com fs_none")
-    assert patient.broken(["entry"]) != []
-    healed(patient, "a map entry changed over the runtime socket")
+    with healing(patient, "a map entry changed over the runtime socket", within=SOON + DRIFT):
+        patient.stack.front.sockets.run(f"set map {hosts} entry.apps.example.com fs_none")
+        assert patient.broken(["entry"]) != []
 
 
 def test_a_server_is_put_into_maintenance_at_run_time(patient: Patient) -> None:
     patient.publish("drained", patient.origin("b"))
-    hosts = name_of(patient, "hosts")
-    said = patient.stack.front.sockets.run(f"get map {hosts} drained.apps.example.com")
-    backend = said.partition('value="')[2].partition('"')[0]
+    backend = backend_of(patient, "drained")
     states = patient.stack.front.sockets.run(f"show servers state {backend}")
     server = states.splitlines()[2].split()[3]
-    patient.stack.front.sockets.run(f"disable server {backend}/{server}")
-    until("it is out of service", lambda: patient.broken(["drained"]))
-    healed(patient, "a server put into maintenance over the runtime socket")
+    what = "a server put into maintenance over the runtime socket"
+    with healing(patient, what, within=SOON + DRIFT):
+        patient.stack.front.sockets.run(f"disable server {backend}/{server}")
+        until("it is out of service", lambda: patient.broken(["drained"]))
 
 
 # --- files ---
@@ -200,8 +134,82 @@ def test_a_server_is_put_into_maintenance_at_run_time(patient: Patient) -> None:
 def test_a_map_file_is_edited_and_loaded(patient: Patient) -> None:
     hosts = patient.stack.front.maps_dir / "hosts.map"
     hosts.write_text("".join(hosts.read_text().splitlines(keepends=True)[:1]))
-    patient.stack.front.reload_haproxy()
-    healed(patient, "a map file cut short by hand, and loaded", undisturbed=False)
+    with healing(patient, "a map file cut short by hand, and loaded", undisturbed=False):
+        patient.stack.front.reload_haproxy()
+
+
+def spoil_a_shard(patient: Patient) -> None:
+    shard = shard_of(patient, patient.untouched[0])
+    shard.write_text(f"{shard.read_text()}\nnonsense here\n")
+
+
+def lose_a_shard(patient: Patient) -> None:
+    shard_of(patient, patient.untouched[0]).unlink()
+
+
+def lose_the_frontends(patient: Patient) -> None:
+    (patient.stack.front.config_dir / "current" / "10-frontends.cfg").unlink()
+
+
+def shard_of(patient: Patient, name: str) -> Path:
+    """The file that has the backend which serves a route."""
+    line = f"backend {backend_of(patient, name)} "
+    shards = patient.stack.front.config_dir.glob("current/50-*.cfg")
+    return next(shard for shard in shards if line in shard.read_text())
+
+
+def publish_by_reload(patient: Patient, name: str) -> None:
+    """A route that needs a reload, since no route has had its header before."""
+    headers = {"request": {"set": {f"X-{name}-{len(patient.promises)}": "1"}}}
+    answer = patient.publish(name, patient.origin("b"), headers=headers)
+    assert answer["status"] == "active"
+
+
+def told(edit: Callable[[Patient], None]) -> str:
+    return f"by hand: {edit.__name__.replace('_', ' ')}"
+
+
+EDITS = pytest.mark.parametrize("edit", [spoil_a_shard, lose_a_shard, lose_the_frontends])
+
+
+@EDITS
+def test_a_file_was_edited_when_a_route_needs_a_reload(
+    patient: Patient, edit: Callable[[Patient], None]
+) -> None:
+    """It is written anew, and nobody notices."""
+    edit(patient)
+    with healing(patient, f"{told(edit)}, then a route that needs a reload"):
+        publish_by_reload(patient, edit.__name__.replace("_", "-"))
+
+
+@EDITS
+def test_a_file_was_edited_when_haproxy_is_killed(
+    patient: Patient, edit: Callable[[Patient], None]
+) -> None:
+    edit(patient)
+    with healing(patient, f"{told(edit)}, then HAProxy is killed", undisturbed=False):
+        patient.stack.front.kill_haproxy()
+
+
+def test_a_spoiled_shard_is_refused_when_somebody_reloads(patient: Patient) -> None:
+    """Until our own next reload, which writes it anew."""
+    spoil_a_shard(patient)
+    with healing(patient, f"{told(spoil_a_shard)}, then somebody reloads"):
+        with pytest.raises(HarnessError, match="nonsense"):
+            patient.stack.front.reload_haproxy()
+        assert patient.publish("without-reload", patient.origin("a"))["status"] == "active"
+        publish_by_reload(patient, "after-refusal")
+        patient.stack.front.reload_haproxy()
+
+
+@pytest.mark.parametrize("edit", [lose_a_shard, lose_the_frontends])
+def test_a_file_was_lost_when_somebody_reloads(
+    patient: Patient, edit: Callable[[Patient], None]
+) -> None:
+    """HAProxy loads what is left: routes are missing until that was noticed."""
+    edit(patient)
+    with healing(patient, f"{told(edit)}, then somebody reloads", undisturbed=False):
+        patient.stack.front.reload_haproxy()
 
 
 def test_the_runtime_socket_is_removed(patient: Patient) -> None:
@@ -209,111 +217,16 @@ def test_the_runtime_socket_is_removed(patient: Patient) -> None:
     patient.stack.front.sockets.runtime.unlink()
     answer = patient.publish("without-socket", patient.origin("a"))
     assert answer["status"] in {"active", "pending"}
-    patient.stack.front.reload_haproxy()
-    healed(patient, "the runtime socket's file removed")
-
-
-@pytest.fixture
-def small(make_stack: MakeStack) -> Iterator[tuple[Patient, Path]]:
-    """A patient whose state is on a file system of 24 MiB."""
-    stack = make_stack(backend="file", start=False)
-    with file_system(stack.front.state_dir, 24 * MIB) as place:
-        stack.front.start()
-        yield Patient(stack), place
-        stack.front.clean_up()
-
-
-def test_the_disk_is_full(small: tuple[Patient, Path]) -> None:
-    patient, place = small
-    with patient:
-        patient.until_written()
-        filler = fill(place)
-        refused(patient, "full", "can't be read or stored")
-        assert patient.broken(patient.untouched) == []
-        filler.unlink()
-        assert patient.publish("room", patient.origin("a"))["status"] == "active"
-        healed(patient, "the disk full")
+    with healing(patient, "the runtime socket's file removed"):
+        patient.stack.front.reload_haproxy()
 
 
 def test_the_configuration_cannot_be_written(patient: Patient) -> None:
     """Routes go live all the same, and that the files are behind is a warning."""
-    place = patient.stack.front.config_dir
-    mount, umount = shutil.which("mount") or "mount", shutil.which("umount") or "umount"
-    bound = subprocess.run(
-        [mount, "--bind", str(place), str(place)], capture_output=True, text=True, check=False
-    )
-    if bound.returncode != 0:
-        pytest.skip(f"nothing can be mounted here: {bound.stderr}")
-    try:
-        subprocess.run([mount, "-o", "remount,bind,ro", str(place)], check=True)
+    with read_only(patient.stack.front.config_dir):
         assert patient.publish("read-only", patient.origin("a"))["status"] == "active"
         until("there is a warning", lambda: any("ead-only" in w for w in patient.warnings()))
         patient.said = "; ".join(patient.warnings())
         assert patient.reasons() == ""
-    finally:
-        subprocess.run([umount, "-l", str(place)], check=True)
     healed(patient, "the directory of the configuration read-only")
     until("no warning is left", lambda: patient.warnings() == [])
-
-
-# --- the database ---
-
-
-def test_the_database_is_locked_by_another_process(patient: Patient) -> None:
-    path = patient.stack.front.state_dir / "state.sqlite3"
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        refused(patient, "locked", "can't be read or stored")
-        other.execute("ROLLBACK")
-    healed(patient, "the database locked by another process")
-
-
-def test_the_database_is_gone(patient: Patient) -> None:
-    """It must not be written into a file that nobody will ever find again."""
-    path = patient.stack.front.state_dir / "state.sqlite3"
-    aside = path.with_name("aside.sqlite3")
-    path.rename(aside)
-    refused(patient, "gone", "can't be read or stored")
-    aside.rename(path)
-    assert patient.publish("back", patient.origin("a"))["status"] == "active"
-    healed(patient, "the database's file gone, and back")
-
-
-# --- origins and visitors ---
-
-
-def test_an_origin_is_down(patient: Patient) -> None:
-    origin = patient.origin("b")
-    patient.publish("origin-down", origin)
-    origin.stop()
-    assert patient.stack.get("origin-down").status_code == 503
-    origin.start()
-    healed(patient, "an origin down")
-
-
-@pytest.mark.parametrize(("manner", "status"), [("reset", 502), ("silent", 504), ("half", None)])
-def test_an_origin_is_rude(patient: Patient, manner: Manner, status: int | None) -> None:
-    """Its own visitors see that, and nobody else's; it heals with the origin."""
-    name = f"rude-{manner}"
-    with RudeOrigin(manner) as rude:
-        answer = patient.agent.api.http(name, rude.url, timeouts={"server": 1})
-        assert answer.json()["status"] == "active"
-        if status is None:
-            with pytest.raises(httpx.RemoteProtocolError):
-                patient.stack.get(name)
-        else:
-            assert patient.stack.get(name).status_code == status
-        patient.visitors.wait_for(20)
-    patient.publish(name, patient.origin("a"))
-    healed(patient, f"an origin that is rude: {manner}")
-
-
-def test_visitors_that_never_end_their_request(patient: Patient) -> None:
-    port = patient.stack.front.http_port
-    with contextlib.ExitStack() as held:
-        for _ in range(200):
-            connection = held.enter_context(socket.create_connection(("127.0.0.1", port), 5))
-            connection.sendall(b"GET / HTTP/1.1\r\nHost: ")
-        assert patient.publish("beside-them", patient.origin("a"))["status"] == "active"
-        patient.visitors.wait_for(20)
-    healed(patient, "200 visitors that never end their request")
