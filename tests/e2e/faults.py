@@ -75,12 +75,12 @@ def healed(
 ) -> None:
     """All is well soon after the fault's end, which began to come at `since`, else just now.
 
-    The files have all by then, too. Visitors of other routes were served all the time; if not
+    The files follow, which counts too. Visitors of other routes were served all the time; if not
     `undisturbed` they may have failed, but do so no longer.
     """
     began = time.monotonic() if since is None else since
     patient.healed(within, since=began)
-    patient.until_written(began + within - time.monotonic())
+    patient.until_written(SOON)
     seconds = time.monotonic() - began
     visitors = patient.visitors
     if not undisturbed:

@@ -91,7 +91,7 @@ def healed(
     for reader in spared:
         reader.wait_for(5)
         assert not reader.is_cut, reader.complaints
-    seen = "nothing" if spared else f"{len(hit.complaints)} failed"
+    seen = "nothing" if spared else f"cut, {len(hit.complaints)} reads failed"
     said = hit.complaints[-1] if hit.complaints else ""
     record(sides[0].stack, f"MongoDB: {what}", seen, said, seconds, mongodb="single")
 
