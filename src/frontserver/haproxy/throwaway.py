@@ -104,7 +104,11 @@ async def throwaway(
 
 def sweep() -> None:
     """End what a control plane that was killed has left, and remove its files."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    try:
+        temporary = Path(tempfile.gettempdir())
+    except OSError:
+        return  # There is none that can be written to, and nothing in it.
+    for directory in temporary.glob(f"{_PREFIX}*"):
         match = _NAME.fullmatch(directory.name)
         with contextlib.suppress(OSError):
             if match and not Path("/proc", match[1]).exists() and _is_ours(directory):
@@ -123,7 +127,10 @@ def _directory() -> Path:
     try:
         return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     except OSError as error:
-        raise ProxyError(f"a trial of HAProxy can't be prepared: {error}") from error
+        raise ProxyError(
+            f"a trial of HAProxy can't be prepared: {error}",
+            hint="TMPDIR names a directory that can be written to; in a container, mount one",
+        ) from error
 
 
 def _write(directory: Path, files: Mapping[str, str]) -> None:
