@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Mapping
 
 from frontserver.backends.file.generations import Generations
 from frontserver.backends.file.ondisk import OnDisk, read_current
@@ -21,6 +22,10 @@ from frontserver.reconcile.resolution import Resolver
 from frontserver.rendering.invariants import check_invariants
 from frontserver.rendering.render import Renderer
 from frontserver.settings import Settings
+
+# So many names at once, and so many seconds for each: who waits is at a terminal.
+_AT_ONCE = 32
+_LOOKUP_SECONDS = 5.0
 
 
 async def rendered_configuration(settings: Settings, renderer: Renderer) -> dict[str, str]:
@@ -56,7 +61,7 @@ async def _rendered(
     unknown = desired.take(stored)
     if present is not None:
         desired.recognise(present.running)
-    await resolver.refresh(unknown - resolver.addresses.keys())
+    await _look_up(unknown - resolver.addresses.keys(), resolver)
     before, layout = frame, Layout()
     desired.recompile(stored, before)
     if present is not None:
@@ -69,3 +74,15 @@ async def _rendered(
         layout = lay_out(layout, planned.deferred, POOLS)
     label = present.label if present is not None else "000000"
     return renderer.everything(desired.config, layout, generation=label)
+
+
+async def _look_up(hosts: Iterable[str], resolver: Resolver) -> None:
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(host: str) -> None:
+        async with places:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOKUP_SECONDS):
+                    await resolver.refresh(host, lambda _: None)
+
+    await asyncio.gather(*(one(host) for host in hosts))

@@ -61,6 +61,11 @@ class DesiredState:
         """The routes that point to any of these names."""
         return {key for host in hosts for key in self._by_host.get(host, ())}
 
+    def owners_of(self, host: str) -> frozenset[str]:
+        """The agents whose routes point to this name."""
+        routes = (self.stored[key].route for key in self._by_host.get(host, ()))
+        return frozenset(str(route.agent_id) for route in routes if route is not None)
+
     def revision_of(self, key: RouteKey) -> int:
         """The revision at which the route was stored or removed last; 0 if never heard of."""
         stored = self.stored.get(key)
