@@ -31,9 +31,22 @@ class Lookups:
         self._waiting = waiting
         self._new, self._healthy, self._troubled = (Places(_PLACES, _EACH) for _ in range(3))
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._started = False
+
+    async def start(self) -> None:
+        """What runs has been seen, so begin; later calls do nothing.
+
+        Sooner, an answer could move a route off an address that it runs with and its name still
+        has.
+        """
+        if not self._started:
+            self._started = True
+            await self.follow()
 
     def begin(self, hosts: Iterable[str]) -> None:
-        """Look these up in the background, as soon as there are places."""
+        """Look these up in the background, as soon as there are places; nothing before `start`."""
+        if not self._started:
+            return
         for host in hosts:
             if host not in self._tasks:
                 self._places_of(host).wait(host, self._desired.owners_of(host))

@@ -348,6 +348,7 @@ class Reconciler:
     async def _observe(self) -> None:
         """Take as the truth what HAProxy runs."""
         observed = await self._observation.take()
+        await self._lookups.start()
         if observed.other_version:
             self._rollout.forget_stunted()
             await self._retry_refused()

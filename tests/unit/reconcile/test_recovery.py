@@ -124,6 +124,72 @@ async def test_what_is_only_known_by_its_address_is_not_guessed_by_a_reload() ->
     assert world.reconciler.status(http().key).state == PENDING
 
 
+@pytest.mark.parametrize("quick", [True, False])
+async def test_a_restart_leaves_a_name_on_an_address_that_it_still_has(quick: bool) -> None:
+    """Whether its answer comes before or after it is seen what HAProxy runs."""
+    world = World()
+    world.addresses = {"app.internal": ["10.0.0.5"]}
+    route = http("shop", "http://app.internal")
+    async with world.running() as reconciler:
+        await reconciler.settle(route.key, world.source.put(route), 5)
+    world.addresses = {"app.internal": ["10.0.0.3", "10.0.0.5"]}
+    start, lookup = world.backend.start, world._lookup
+    looked_up, observed = asyncio.Event(), asyncio.Event()
+    world.again()
+
+    async def slow_start(empty: State) -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        await start(empty)
+
+    async def slow_lookup(host: str) -> list[str]:
+        if not quick:
+            await observed.wait()
+        looked_up.set()
+        return await lookup(host)
+
+    world.backend.start = slow_start  # type: ignore[method-assign]
+    world.resolver._lookup = slow_lookup
+    async with world.running() as reconciler:
+        await until(lambda: reconciler.proxy_status().in_step)
+        observed.set()
+        await until(lambda: looked_up.is_set() and not reconciler._lookups._tasks)
+        # Whatever is to be done is done by then.
+        revision = world.source.put(mongo())
+        reconciler.wake()
+        assert (await reconciler.settle(mongo().key, revision, 5)).state == ACTIVE
+
+        assert world.servers_of(SHOP) == ["10.0.0.5:80"]
+
+
+async def test_a_restart_follows_a_name_whose_address_changed_meanwhile() -> None:
+    """At once, not when names are looked up again the next time."""
+    world = World()
+    world.addresses = {"app.internal": ["10.0.0.5"]}
+    route = http("shop", "http://app.internal")
+    async with world.running() as reconciler:
+        await reconciler.settle(route.key, world.source.put(route), 5)
+    world.addresses = {"app.internal": ["10.0.0.6"]}
+
+    world.again()
+    async with world.running():
+        await until(lambda: world.servers_of(SHOP) == ["10.0.0.6:80"])
+
+
+async def test_a_new_name_is_looked_up_once_a_haproxy_that_was_away_is_there() -> None:
+    world = World()
+    world.addresses = {"app.internal": ["10.0.0.5"]}
+    world.backend.down = True
+    route = http("shop", "http://app.internal")
+    async with world.running() as reconciler:
+        revision = world.source.put(route)
+        reconciler.wake()
+        await until(lambda: "HAProxy" in (reconciler.status(route.key).reason or ""))
+        world.backend.down = False
+
+        assert (await reconciler.settle(route.key, revision, 5)).state == ACTIVE
+
+
 async def test_a_certificate_renewed_while_the_control_plane_was_away_is_served() -> None:
     world = World()
     world.certificates = (Certificate(HTTPS_CERTIFICATE, "old"),)
@@ -715,7 +781,7 @@ async def test_a_lookup_under_way_ends_with_everything_else() -> None:
         world.source.put(http("shop", "http://slow.internal"))
         reconciler.wake()
         await until(lambda: bool(reconciler._lookups._tasks))
-        (task,) = reconciler._lookups._tasks
+        (task,) = reconciler._lookups._tasks.values()
     await asyncio.wait({task}, timeout=5)
     assert task.cancelled()
 
