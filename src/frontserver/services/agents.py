@@ -242,7 +242,7 @@ class AgentService:
     async def _admitted(self, agent_id: AgentId, key: str, seen: _Seen, peer: str) -> str:
         """The hash that binds the id, once the key is proven or the policy needs no proof."""
         if self._enrolment == "open" and seen.key_hash is None:
-            return await self._keys.hash(key)
+            return await self._keys.hash(key, stranger=peer)
         expected = seen.key_hash
         if self._enrolment == "closed" and seen.agent is None:
             expected = None

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frontserver.errors import InputError, StorageError, TooManyRequestsError
-from frontserver.security.keys import KeyHasher, VerifiedKeys, check_key
+from frontserver.security.keys import KeyHasher, Standing, VerifiedKeys, check_key
 from tests.unit.security.samples import Seconds
 
 KEY = "correct horse"
+PROVEN, UNKNOWN, FAILING = Standing
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ async def test_other_keys_can_not_be_set(key: str, hasher: KeyHasher) -> None:
             attempt(key)
         assert refusal.value.field == "agentKey"
     with pytest.raises(InputError):
-        await hasher.hash_soon(key)
+        await hasher.hash_soon(key, UNKNOWN)
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
@@ -66,8 +67,8 @@ async def test_other_keys_verify_nothing_whether_the_agent_exists_or_not(
     stored = hasher.hash(KEY)
     assert not hasher.verify(stored, key)
     assert not hasher.verify_dummy(key)
-    assert not await hasher.verify_soon(stored, key)
-    assert not await hasher.verify_soon(None, key)
+    assert not await hasher.verify_soon(stored, key, UNKNOWN)
+    assert not await hasher.verify_soon(None, key, UNKNOWN)
 
 
 def test_a_missing_agent_costs_one_verification_with_the_same_parameters() -> None:
@@ -103,10 +104,10 @@ def test_a_hash_with_older_parameters_still_counts(hasher: KeyHasher) -> None:
 
 
 async def test_the_variants_in_threads_give_the_same_answers(hasher: KeyHasher) -> None:
-    stored = await hasher.hash_soon(KEY)
-    assert await hasher.verify_soon(stored, KEY)
-    assert not await hasher.verify_soon(stored, "another key")
-    assert not await hasher.verify_soon(None, KEY)
+    stored = await hasher.hash_soon(KEY, UNKNOWN)
+    assert await hasher.verify_soon(stored, KEY, UNKNOWN)
+    assert not await hasher.verify_soon(stored, "another key", UNKNOWN)
+    assert not await hasher.verify_soon(None, KEY, UNKNOWN)
 
 
 class Gate:
@@ -132,20 +133,59 @@ class Gate:
 
 
 async def test_at_most_so_many_run_at_once_and_the_rest_wait_or_are_refused() -> None:
-    hasher = KeyHasher(concurrency=2, waiting=3)
+    hasher = KeyHasher(concurrency=2, waiting=3, kept=0, failing=0)
     gate = Gate()
     hasher._argon2 = gate  # type: ignore[assignment]
-    running = [asyncio.create_task(hasher.verify_soon("hash", KEY)) for _ in range(5)]
+    running = [asyncio.create_task(hasher.verify_soon("hash", KEY, UNKNOWN)) for _ in range(5)]
     assert await asyncio.to_thread(gate.full.wait, 10)
     with pytest.raises(TooManyRequestsError) as refusal:
-        await hasher.verify_soon("hash", KEY)
+        await hasher.verify_soon("hash", KEY, UNKNOWN)
     assert refusal.value.retry_after == 1
     running[0].cancel()  # Its thread goes on: nobody may take its place before it ends.
     gate.open.set()
     answers = await asyncio.gather(*running, return_exceptions=True)
     assert answers[1:] == [True] * 4
     assert gate.most == 2
-    assert await hasher.verify_soon("hash", KEY)  # There is room again.
+    assert await hasher.verify_soon("hash", KEY, UNKNOWN)  # There is room again.
+    hasher.close()
+
+
+async def places(hasher: KeyHasher, standing: Standing) -> list[asyncio.Task[bool]]:
+    """As many verifications as the hasher takes, all under way."""
+    running: list[asyncio.Task[bool]] = []
+    while True:
+        task = asyncio.create_task(hasher.verify_soon("hash", KEY, standing))
+        await asyncio.wait({task}, timeout=0.01)
+        if task.done():
+            with pytest.raises(TooManyRequestsError):
+                task.result()
+            return running
+        running.append(task)
+
+
+async def test_strangers_leave_places_for_whoever_has_proven_a_key() -> None:
+    hasher = KeyHasher(concurrency=2, waiting=8, kept=3, failing=2)
+    gate = Gate()
+    hasher._argon2 = gate  # type: ignore[assignment]
+    running = await places(hasher, FAILING)
+    assert len(running) == 2
+    running += await places(hasher, UNKNOWN)
+    assert len(running) == 2 + 5
+    running += await places(hasher, PROVEN)
+    assert len(running) == 2 + 5 + 3
+    gate.open.set()
+    assert await asyncio.gather(*running) == [True] * 10
+    hasher.close()
+
+
+async def test_whoever_has_proven_a_key_may_have_all_places() -> None:
+    hasher = KeyHasher(concurrency=2, waiting=8, kept=3, failing=2)
+    gate = Gate()
+    hasher._argon2 = gate  # type: ignore[assignment]
+    running = await places(hasher, PROVEN)
+    assert len(running) == 10
+    gate.open.set()
+    await asyncio.gather(*running)
     hasher.close()
 
 
@@ -172,14 +212,19 @@ def test_a_rotated_key_is_not_known_any_more(clock: Seconds) -> None:
 
 
 def test_what_was_remembered_is_forgotten_after_the_ttl(clock: Seconds) -> None:
-    memory = VerifiedKeys(clock=clock, ttl=60)
+    memory = VerifiedKeys(clock=clock, ttl=60, proof=600)
     memory.remember("a1", KEY, "hash")
     clock.now += 59.9
     assert memory.known("a1", KEY, "hash")
     clock.now += 0.1
     assert not memory.known("a1", KEY, "hash")
+    clock.now += 539.9
+    assert memory.proven("a1", KEY, "hash")
+    assert not memory.proven("a1", KEY, "hash of the new key")
+    clock.now += 0.1
+    assert not memory.proven("a1", KEY, "hash")
     clock.now -= 1  # Gone, not hidden.
-    assert not memory.known("a1", KEY, "hash")
+    assert not memory.proven("a1", KEY, "hash")
 
 
 def test_the_oldest_makes_room(clock: Seconds) -> None:

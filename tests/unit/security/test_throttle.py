@@ -111,8 +111,8 @@ def test_memory_is_bounded_and_the_longest_quiet_is_forgotten(throttle: Throttle
     for n in range(3):
         fail(throttle, 1, agent="busy")
         fail(throttle, 1, agent=f"x{n}" * 1000)
-    assert len(throttle._empty_at) == 4
-    assert all(len(part) <= 64 for key in throttle._empty_at for part in key)
+    assert len(throttle._pairs) == 4
+    assert all(len(part) <= 64 for key in throttle._pairs for part in key)
     assert wait_of(throttle, agent="old") == 0
     assert wait_of(throttle, agent="busy") > 0
 
@@ -123,7 +123,7 @@ def test_an_empty_bucket_is_dropped_when_it_is_looked_at(
     fail(throttle, 1)
     clock.now += 10
     throttle.check(PEER, "a1")
-    assert not throttle._empty_at
+    assert not throttle._pairs
 
 
 def test_rounding_never_shortens_the_burst() -> None:
@@ -134,3 +134,42 @@ def test_rounding_never_shortens_the_burst() -> None:
         assert wait_of(throttle) == 0
         fail(throttle, 1)
     assert wait_of(throttle) == 2
+
+
+def charges(throttle: Throttle, peer: str = PEER) -> int:
+    """How many attempts the peer has left."""
+    free = 0
+    while throttle.charge(peer):
+        free += 1
+    return free
+
+
+def test_a_peers_failures_count_whatever_agents_it_names(clock: Seconds) -> None:
+    throttle = Throttle(clock=clock, peer_burst=5, window=30)
+    assert charges(throttle) == 5
+    assert charges(throttle, peer="198.51.100.1") == 5
+    assert wait_of(throttle, agent="anybody") == 0, "it isn't shut out by that"
+
+
+def test_what_was_refused_counts_for_nothing(clock: Seconds) -> None:
+    throttle = Throttle(clock=clock, peer_burst=5, window=30)
+    assert charges(throttle) == 5
+    for _ in range(100):
+        assert not throttle.charge(PEER)
+    clock.now += 6
+    assert charges(throttle) == 1
+    clock.now += 30
+    assert charges(throttle) == 5
+
+
+def test_what_was_no_failure_is_refunded(throttle: Throttle, clock: Seconds) -> None:
+    throttle = Throttle(clock=clock, peer_burst=2, window=30)
+    for _ in range(10):
+        assert throttle.charge(PEER)
+        throttle.refund(PEER)
+    assert charges(throttle) == 2
+    clock.now += 100
+    assert throttle.charge("198.51.100.1")
+    throttle.refund("unheard of")
+    throttle.refund(PEER)
+    assert charges(throttle) <= 3
