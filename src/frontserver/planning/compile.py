@@ -36,6 +36,7 @@ from frontserver.planning.compiled import (
     Server,
     ServerTls,
     SlotValue,
+    ca_name,
     digest,
 )
 from frontserver.planning.limits import MONGO_CHECK
@@ -198,7 +199,7 @@ def _ca_file(route: HttpRoute) -> CaFile | None:
     pem = route.origin_tls.ca_pem
     if pem is None or not route.origin_tls.verify:
         return None
-    return CaFile(name=f"certs/ca-{digest(pem)}.pem", pem=pem)
+    return CaFile(name=ca_name(pem), pem=pem)
 
 
 def _flags(route: HttpRoute) -> str:

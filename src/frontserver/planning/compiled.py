@@ -31,6 +31,8 @@ ROUTING = (HOSTS, PATHS, SNI)
 
 SYSTEM_CA = "certs/system-ca.pem"
 HTTPS_CERTIFICATE = "certs/https.pem"
+# Of CA bundles that routes bring along, see `ca_name`.
+CA_PREFIX = "certs/ca-"
 
 # Words in a FLAGS value, each between commas so that one can't be part of another. Its keys are
 # backends, so that routes of one domain each have their own.
@@ -125,6 +127,24 @@ class Server(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=131_072)
 def _server_name(server: Server) -> str:
     return "t" + digest(msgspec.structs.replace(server, weight=100))
+
+
+def ca_name(pem: str) -> str:
+    """The name of a CA bundle, by its content alone: equal ones are one file, whoever has them.
+
+    128 bits, since content is an agent's choice: with 48, which are enough for names that only
+    one route's backend knows, an agent could make a second bundle for another's name.
+    """
+    return f"{CA_PREFIX}{digest(pem, 32)}.pem"
+
+
+def former_name(server: Server) -> str | None:
+    """What an earlier release called the server, whose CA bundle had a name of 48 bits then."""
+    ca_file = server.tls.ca_file if server.tls else None
+    if server.tls is None or ca_file is None or not ca_file.startswith(CA_PREFIX):
+        return None
+    tls = msgspec.structs.replace(server.tls, ca_file=f"{ca_file[: len(CA_PREFIX) + 12]}.pem")
+    return msgspec.structs.replace(server, tls=tls).name
 
 
 class CaFile(msgspec.Struct, frozen=True):

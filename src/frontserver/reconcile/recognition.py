@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from frontserver.model.routes import Route
 from frontserver.planning.compile import compile_route, unresolved_hosts
+from frontserver.planning.compiled import former_name
 from frontserver.planning.running import Running
 
 # For documentation only (RFC 5737): no target has it.
@@ -31,7 +32,7 @@ def addresses_in_use(route: Route, running: Running, known: Mapping[str, str]) -
     for host in missing:
         for name, server in left.items():
             trial = compile_route(route, unknown | {host: server.address})
-            if any(made.name == name for made in trial.servers):
+            if any(name in (made.name, former_name(made)) for made in trial.servers):
                 found[host] = server.address
                 del left[name]
                 break

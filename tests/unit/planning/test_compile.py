@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -389,7 +390,7 @@ def test_a_ca_of_ones_own_is_a_file_named_by_its_content() -> None:
     two = to("https://origin.example.com", origin_tls=OriginTls(ca_pem="TWO\n"))
     (file,) = one.ca_files
     assert file.pem == "ONE\n"
-    assert file.name.startswith("certs/ca-")
+    assert re.fullmatch(r"certs/ca-[0-9a-f]{32}\.pem", file.name), "no agent makes another such"
     assert one.servers[0].tls == ServerTls(ca_file=file.name, sni="origin.example.com")
     assert file.name != two.ca_files[0].name
 

@@ -18,11 +18,13 @@ from frontserver.errors import (
     ProxyUnavailableError,
     StorageError,
 )
+from frontserver.model.names import DomainName
 from frontserver.model.routes import CookieName, HealthCheck, OriginTls, RouteKey
 from frontserver.model.status import Health, RouteState, RouteStatus
 from frontserver.planning.actions import (
     Action,
     DropEntry,
+    PutCaFile,
     PutCertificate,
     PutServer,
     RetireServer,
@@ -33,6 +35,7 @@ from frontserver.planning.compiled import (
     VALUES,
     Certificate,
     CompiledRoute,
+    digest,
 )
 from frontserver.planning.layout import PoolPolicy
 from frontserver.planning.plan import ReloadReason
@@ -44,6 +47,7 @@ from tests.unit.reconcile.world import QUICK, World, states, until
 SHOP = "shop.apps.example.com"
 ACTIVE, PENDING, FAILED = RouteState.ACTIVE, RouteState.PENDING, RouteState.FAILED
 NO_CHECK = OriginTls(verify=False)
+OWN_CA = OriginTls(server_name=DomainName("origin.example.com"), ca_pem="PEM")
 
 
 # --- a restarted control plane, and names that don't resolve ---
@@ -122,6 +126,60 @@ async def test_what_is_only_known_by_its_address_is_not_guessed_by_a_reload() ->
 
     assert world.servers_of(SHOP) == []
     assert world.reconciler.status(http().key).state == PENDING
+
+
+def name_of_48_bits(pem: str) -> str:
+    """As an earlier release named a route's CA bundle."""
+    return f"certs/ca-{digest(pem)}.pem"
+
+
+@pytest.mark.parametrize("url", ["https://10.0.0.5", "https://app.internal"])
+async def test_a_ca_bundle_that_an_earlier_release_named_gives_way_gracefully(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    world.addresses = {"app.internal": ["10.0.0.5"]}
+    route = http("shop", url, origin_tls=OWN_CA)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("frontserver.planning.compile.ca_name", name_of_48_bits)
+        async with world.running() as reconciler:
+            await reconciler.settle(route.key, world.source.put(route), 5)
+    slot = world.maps(HOSTS)[SHOP]
+    assert world.backend.running is not None
+    (old,) = world.backend.running.servers[slot]
+    world.backend.performed.clear()
+
+    await world.again().step()
+
+    (compiled,) = world.reconciler._applied.config.routes.values()
+    (server,), (ca,) = compiled.servers, compiled.ca_files
+    assert ca.name != name_of_48_bits("PEM")
+    assert world.backend.performed == [
+        PutCaFile(ca),
+        PutServer(slot, server),
+        RetireServer(slot, old),
+    ]
+    assert world.maps(HOSTS) == {SHOP: slot}
+    assert world.backend.reloads == []
+
+
+async def test_a_name_is_recognised_by_a_server_with_a_ca_bundle_of_an_earlier_release(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An update may bring other templates too, and with them a reload before names are known."""
+    world = World()
+    world.addresses = {"app.internal": ["10.0.0.5"]}
+    route = http("shop", "https://app.internal", origin_tls=OWN_CA)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("frontserver.planning.compile.ca_name", name_of_48_bits)
+        async with world.running() as reconciler:
+            await reconciler.settle(route.key, world.source.put(route), 5)
+    world.addresses = {}
+
+    await world.again(msgspec.structs.replace(FRONTENDS, templates="changed")).step()
+
+    assert world.backend.reloads[-1] == (ReloadReason.FRONTENDS,)
+    assert world.servers_of(SHOP) == ["10.0.0.5:443"]
 
 
 @pytest.mark.parametrize("quick", [True, False])

@@ -17,7 +17,7 @@ from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import State
 from frontserver.beside import short_turns
 from frontserver.model.routes import RouteKey
-from frontserver.planning.compiled import MAPS, CompiledConfig
+from frontserver.planning.compiled import CA_PREFIX, MAPS, CompiledConfig
 from frontserver.planning.delta import delta
 from frontserver.planning.layout import Layout
 from frontserver.rendering.invariants import check_invariants
@@ -30,9 +30,6 @@ from frontserver.rendering.shards import (
     shard_of,
     stretches,
 )
-
-# Named after their content, so that equal names are equal files.
-_CA_PREFIX = "certs/ca-"
 
 
 class Draft(msgspec.Struct):
@@ -145,7 +142,8 @@ class Drafts:
             files |= self._mirror.shards(state, fresh & in_use, routes)
             check_invariants(files | dict.fromkeys(MAPS, ""))
             for file, text in self._renderer.certificates(state.config).items():
-                if file.startswith(_CA_PREFIX) and tree.is_intact(file):
+                # Named after their content, so that equal names are equal files.
+                if file.startswith(CA_PREFIX) and tree.is_intact(file):
                     keep.append(file)
                 else:
                     files[file] = text
