@@ -12,7 +12,7 @@ import msgspec
 
 from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import Action
-from frontserver.planning.compiled import CompiledConfig
+from frontserver.planning.compiled import Certificate, CompiledConfig
 from frontserver.planning.layout import Layout
 from frontserver.planning.limits import RuntimeLimits
 from frontserver.planning.plan import ReloadReason, RouteSteps
@@ -24,6 +24,10 @@ class State(msgspec.Struct, frozen=True):
 
     config: CompiledConfig
     layout: Layout
+
+    def with_certificate(self, renewed: Certificate) -> State:
+        """The same with this certificate in place of the one of its name."""
+        return msgspec.structs.replace(self, config=self.config.with_certificate(renewed))
 
 
 class Prepared(msgspec.Struct, frozen=True):

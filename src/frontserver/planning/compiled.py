@@ -248,3 +248,8 @@ class CompiledConfig(msgspec.Struct, frozen=True):
             elif key in routes:
                 del routes[key]
         return msgspec.structs.replace(self, routes=routes.finish())
+
+    def with_certificate(self, renewed: Certificate) -> CompiledConfig:
+        """The configuration with this certificate in place of the one of its name."""
+        certificates = tuple(renewed if c.name == renewed.name else c for c in self.certificates)
+        return msgspec.structs.replace(self, certificates=certificates)

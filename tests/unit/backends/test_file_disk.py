@@ -245,7 +245,7 @@ async def test_a_renewed_certificate_is_not_undone_by_a_failed_flush(
     await driver.backend.persist(state, None)
     backend = driver.backend
     assert isinstance(backend, FileBackend)
-    backend._mirror.certificate(new.name, new.pem)
+    backend._mirror.renew(new)
     with unwritable(site):
         backend._mirror.act([PutEntry(HOSTS, "other.apps.example.com", "p1f.0")])
         with pytest.raises(StorageError):

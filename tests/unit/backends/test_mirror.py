@@ -11,7 +11,7 @@ from frontserver.backends.file.tree import Tree
 from frontserver.backends.port import State
 from frontserver.planning.actions import DropBackend
 from frontserver.planning.compile import HTTP_PROFILE
-from frontserver.planning.compiled import CompiledConfig
+from frontserver.planning.compiled import HTTPS_CERTIFICATE, Certificate, CompiledConfig
 from frontserver.planning.layout import Layout, Pool, backend_name
 from frontserver.rendering.render import Renderer
 from frontserver.rendering.shards import STRETCH_SLOTS, shard_name, shard_of
@@ -40,3 +40,18 @@ async def test_a_backend_that_was_alone_in_its_file_is_gone_from_it(tmp_path: Pa
     await mirror.flush()
 
     assert "backend" not in file.read_text()
+
+
+async def test_a_renewed_certificate_is_part_of_what_runs(tmp_path: Path) -> None:
+    """Should no configuration on disk load, a new one is made of that."""
+    state = holding()
+    old = Certificate(HTTPS_CERTIFICATE, "old\n")
+    config = msgspec.structs.replace(state.config, certificates=(old,))
+    mirror = Mirror(Renderer(Templates()))
+    mirror.doubt(msgspec.structs.replace(state, config=config), Tree.unknown(tmp_path))
+
+    new = Certificate(HTTPS_CERTIFICATE, "new\n")
+    mirror.renew(new)
+
+    assert mirror.state is not None
+    assert mirror.state.config.certificates == (new,)

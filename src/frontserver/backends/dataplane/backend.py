@@ -26,7 +26,7 @@ from frontserver.errors import (
 )
 from frontserver.model.measurements import Measurements, Unmeasured
 from frontserver.model.routes import RouteKey
-from frontserver.planning.actions import Action
+from frontserver.planning.actions import Action, PutCertificate
 from frontserver.planning.limits import RuntimeLimits
 from frontserver.planning.plan import ReloadReason, RouteSteps
 from frontserver.planning.running import Running
@@ -221,8 +221,15 @@ class DataPlaneBackend:
         return failed
 
     async def perform(self, actions: Sequence[Action]) -> None:
-        await self._performer.perform(actions)
-        self._flushing.soon()
+        try:
+            for action in actions:
+                if isinstance(action, PutCertificate):
+                    async with self._writer.renewing(action.certificate):
+                        await self._performer.perform([action])
+                else:
+                    await self._performer.perform([action])
+        finally:
+            self._flushing.soon()
 
     async def idle(self, backends: Sequence[str]) -> frozenset[str]:
         # Disk must not know two routes on one slot.
@@ -260,7 +267,7 @@ class DataPlaneBackend:
 
     async def check(self, state: State, changed: Collection[RouteKey] | None = None) -> None:
         del changed  # The API checks a whole file.
-        await self._files.put_certificates(state.config)
+        await self._writer.provide(state.config)
         self._use_places()
         await self._writer.validate(state, Manifest.of(state).label("000000"))
 

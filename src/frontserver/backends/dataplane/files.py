@@ -7,7 +7,8 @@ come after it, and what they rely on comes before them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
@@ -15,7 +16,13 @@ from frontserver.backends.dataplane.places import Places, directory_of, file_nam
 from frontserver.beside import beside
 from frontserver.dataplane.client import DataPlaneClient
 from frontserver.dataplane.errors import AbsentError
-from frontserver.planning.compiled import MAPS, ROUTING, SYSTEM_CA, CompiledConfig
+from frontserver.planning.compiled import (
+    MAPS,
+    ROUTING,
+    SYSTEM_CA,
+    Certificate,
+    CompiledConfig,
+)
 from frontserver.rendering.render import map_line
 
 Maps = Mapping[str, Mapping[str, str]]
@@ -77,6 +84,15 @@ class Files:
             directory = directory_of(stored.path)
             self.places = msgspec.structs.replace(self.places, general=directory)
         self._remember(name, pem, doubts)
+
+    @contextmanager
+    def renewing(self, certificate: Certificate) -> Iterator[None]:
+        """Somebody else stores this certificate inside the block, for the one of its name."""
+        doubts = self._doubts
+        # Until it is known to be done, it may be either.
+        self._written.pop(certificate.name, None)
+        yield
+        self._remember(certificate.name, certificate.pem, doubts)
 
     async def put_maps(self, maps: Maps) -> int:
         """Store all maps as they are; returns the bytes written."""

@@ -7,6 +7,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
+import msgspec
+
 from frontserver.backends.dataplane.book import Book
 from frontserver.backends.dataplane.document import Document, Form, Text
 from frontserver.backends.dataplane.files import Files, Maps
@@ -23,7 +25,7 @@ from frontserver.dataplane.errors import (
     VersionConflictError,
 )
 from frontserver.errors import ConfigRejectedError, FrontServerError, ProxyUnavailableError
-from frontserver.planning.compiled import MAPS
+from frontserver.planning.compiled import MAPS, Certificate, CompiledConfig
 from frontserver.planning.running import materialise
 
 logger = logging.getLogger(__name__)
@@ -141,6 +143,23 @@ class Writer:
         async with self._lock:
             yield
 
+    @asynccontextmanager
+    async def renewing(self, certificate: Certificate) -> AsyncIterator[None]:
+        """HAProxy is given this certificate inside the block, for the one of its name.
+
+        Nothing is written meanwhile: that could be the older one.
+        """
+        async with self._lock:
+            try:
+                with self._files.renewing(certificate):
+                    yield
+            except BaseException:
+                # The API may have stored it all the same.
+                self._behind = True
+                raise
+            if self.state is not None:
+                self.state = self.state.with_certificate(certificate)
+
     async def _flush(self) -> int:
         state, label = self.state, self.label
         if state is None or label is None or not self.is_behind:
@@ -205,6 +224,12 @@ class Writer:
             logger.warning("%s; HAProxy is given anew what it runs", self._apart)
             await self._bring_in(self.state, self.label)
         return True
+
+    async def provide(self, config: CompiledConfig) -> None:
+        """Store what a configuration refers to, which may be older than what is served by now."""
+        served = {c.name for c in self.state.config.certificates} if self.state else set()
+        fresh = tuple(c for c in config.certificates if c.name not in served)
+        await self._files.put_certificates(msgspec.structs.replace(config, certificates=fresh))
 
     async def validate(self, state: State, label: str) -> None:
         """Ask whether HAProxy would load this; what it refers to is stored already.

@@ -142,7 +142,8 @@ class FileBackend:
         await self._performer.perform(actions)
         for action in actions:
             if isinstance(action, PutCertificate):
-                self._mirror.certificate(action.certificate.name, action.certificate.pem)
+                self._mirror.renew(action.certificate)
+                self._cold_start.renew(action.certificate)
         self._mirror.act(actions)
         self._flushing.soon()
 

@@ -14,7 +14,7 @@ from frontserver.backends.file.judge import Judge
 from frontserver.backends.file.mirror import Mirror
 from frontserver.backends.port import State
 from frontserver.errors import ConfigRejectedError, FrontServerError
-from frontserver.planning.compiled import CompiledConfig
+from frontserver.planning.compiled import Certificate, CompiledConfig
 from frontserver.rendering.invariants import check_invariants
 from frontserver.rendering.render import PROFILES, Renderer
 
@@ -49,6 +49,13 @@ class ColdStart:
         if self._generations.current() is None:
             await self._promote_new(empty)
         self._empty, self.frame = empty, empty.config
+
+    def renew(self, certificate: Certificate) -> None:
+        """This certificate has replaced the one of its name."""
+        if self.frame is not None:
+            self.frame = self.frame.with_certificate(certificate)
+        if self._empty is not None:
+            self._empty = self._empty.with_certificate(certificate)
 
     async def prepare(self) -> None:
         """Have the current generation be one that loads: itself, else the last good one, else new.

@@ -18,7 +18,7 @@ from frontserver.backends.file.tree import Tree
 from frontserver.backends.port import State
 from frontserver.model.routes import RouteKey
 from frontserver.planning.actions import Action, DropBackend, DropEntry, PutCaFile, PutEntry
-from frontserver.planning.compiled import MAPS, ROUTING, CompiledRoute, Server
+from frontserver.planning.compiled import MAPS, ROUTING, Certificate, CompiledRoute, Server
 from frontserver.planning.delta import Delta, delta
 from frontserver.planning.layout import Layout, backend_name
 from frontserver.planning.plan import RouteSteps
@@ -139,9 +139,11 @@ class Mirror:
                 case _:
                     pass
 
-    def certificate(self, name: str, pem: str) -> None:
-        """A certificate was replaced."""
-        self._behind.texts[name] = pem
+    def renew(self, certificate: Certificate) -> None:
+        """This certificate has replaced the one of its name."""
+        self._behind.texts[certificate.name] = certificate.pem
+        if self._state is not None:
+            self._state = self._state.with_certificate(certificate)
 
     def _leave(self, backend: str) -> None:
         route = self._routes.pop(backend, None)

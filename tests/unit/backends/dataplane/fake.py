@@ -396,6 +396,7 @@ class FakeApi:
     async def replace_certificate(self, name: str, pem: str) -> None:
         await self._called("replace_certificate", name)
         self.files[name] = pem
+        await self._answer("replace_certificate")
 
     async def put_general(self, name: str, content: bytes) -> StoredFile:
         await self._called("put_general", name)

@@ -11,7 +11,7 @@ from frontserver.backends.dataplane.ledger import Ledger
 from frontserver.backends.dataplane.shared import one_file
 from frontserver.backends.port import State
 from frontserver.model.routes import Route, RouteKey
-from frontserver.planning.compiled import CompiledConfig, Frontends
+from frontserver.planning.compiled import Certificate, CompiledConfig, Frontends
 from frontserver.planning.diff import diff
 from frontserver.planning.layout import Layout
 from frontserver.planning.plan import ReloadReason, plan
@@ -31,6 +31,7 @@ class World:
     def __init__(self, directory: Path, *, shared: bool = False) -> None:
         self.api = FakeApi()
         self.frontends: Frontends = FRONTENDS
+        self.certificates: tuple[Certificate, ...] = ()
         self._directory = directory
         self._shared = shared
         self._abandoned: list[DataPlaneBackend] = []
@@ -65,9 +66,7 @@ class World:
 
     async def start(self) -> None:
         """As the reconciler's first round does."""
-        await self.backend.start(
-            State(CompiledConfig(self.frontends), Layout().reloaded({}, POLICY))
-        )
+        await self.backend.start(State(self._wanted(()), Layout().reloaded({}, POLICY)))
 
     async def look(self, *routes: Route) -> None:
         """Observe, clear strays away, and take what runs as the truth."""
@@ -126,7 +125,8 @@ class World:
             await asyncio.wait({looking})
 
     def _wanted(self, routes: Iterable[Route]) -> CompiledConfig:
-        return CompiledConfig(self.frontends).with_routes(compiled(*routes))
+        config = CompiledConfig(self.frontends, certificates=self.certificates)
+        return config.with_routes(compiled(*routes))
 
     # --- what is so ---
 
