@@ -248,9 +248,9 @@ class DataPlaneBackend:
                 self._changed()
         else:
             self._writer.follow(state)
-        if steps and self._book.weights:
+        if steps:
             # A weight is set by a write, and counts from then.
-            await self._writer.flush()
+            await self._writer.weigh()
         self._flushing.soon()
 
     def _make_untidy(self) -> None:

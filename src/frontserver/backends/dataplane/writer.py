@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import islice
 
 import msgspec
 
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 _ATTEMPTS = 4
 _NEW_WORKER_SECONDS = 5.0
 _POLL = 0.02
+# Weights that one write sets: they are in one header, and all headers must be below 1 MiB.
+_WEIGHTS_AT_ONCE = 2000
 
 _NO_MAPS: Maps = {name: {} for name in MAPS}
 
@@ -137,6 +140,15 @@ class Writer:
         async with self._lock:
             return await self._flush()
 
+    async def weigh(self) -> None:
+        """Have weights set, as many as can be; raises as `flush` does."""
+        waiting = len(self._book.weights)
+        while waiting:
+            await self.flush()
+            before, waiting = waiting, len(self._book.weights)
+            if waiting >= before:
+                return
+
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """Write nothing inside the block, and put no server in service."""
@@ -175,7 +187,8 @@ class Writer:
             raise
 
     async def _write(self, state: State, label: str) -> int:
-        due, weights = self._takeovers.due(state), dict(self._book.weights)
+        due = self._takeovers.due(state)
+        weights = dict(islice(self._book.weights.items(), _WEIGHTS_AT_ONCE))
         actions = [f"SetServerWeight {b} {name} {w}" for (b, name), w in weights.items()]
         actions += self._takeovers.actions(due)
         maps = {name: dict(content) for name, content in self._book.maps.items()}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
+from frontserver.backends.dataplane.writer import _WEIGHTS_AT_ONCE
 from frontserver.dataplane.errors import (
     DataPlaneError,
     OutcomeUnknownError,
@@ -13,7 +15,7 @@ from frontserver.dataplane.errors import (
     VersionConflictError,
 )
 from frontserver.errors import ConfigRejectedError, ProxyUnavailableError
-from frontserver.model.routes import CookieName, HealthCheck, HttpRoute, Route, Target
+from frontserver.model.routes import CookieName, HealthCheck, Route, Target
 from frontserver.model.targets import TargetUrl
 from frontserver.planning.plan import ReloadReason
 from tests.unit.backends.dataplane.fake import FakeServer
@@ -29,12 +31,23 @@ def on_disk(world: World) -> dict[str, set[tuple[str, int]]]:
 
 
 def weighted(weight: int) -> Route:
-    targets = (Target(TargetUrl.parse("http://10.0.0.1:80"), weight=weight),)
-    route = http("a")
-    assert isinstance(route, HttpRoute)
-    return type(route)(
-        agent_id=route.agent_id, subdomain=route.subdomain, domain=route.domain, targets=targets
+    return with_targets("a", 1, weight)
+
+
+def with_targets(name: str, count: int, weight: int) -> Route:
+    """A route with targets of this weight."""
+    urls = [TargetUrl.parse(f"http://10.0.0.{n + 1}:80") for n in range(count)]
+    return msgspec.structs.replace(
+        http(name), targets=tuple(Target(url, weight=weight) for url in urls)
     )
+
+
+def many(targets: int, weight: int) -> list[Route]:
+    """Routes that have so many targets together."""
+    return [
+        with_targets(f"many{n}", min(64, targets - 64 * n), weight)
+        for n in range(-(-targets // 64))
+    ]
 
 
 async def soon(condition: object) -> None:
@@ -151,6 +164,19 @@ async def test_weights_are_on_haproxy_once_they_are_persisted(world: World) -> N
     (server,) = world.api.process.servers[world.slot(weighted(7))].values()
     assert server == FakeServer("10.0.0.1", 80, weight=7)
     assert not world.backend._writer.is_behind
+
+
+async def test_weights_of_any_number_are_set_by_writes_that_the_api_takes(world: World) -> None:
+    """Go's HTTP server closes the connection when headers are more than 1 MiB."""
+    await world.begin(*many(2 * _WEIGHTS_AT_ONCE + 1, 100))
+    world.api.calls.clear()
+    await world.bring(*many(2 * _WEIGHTS_AT_ONCE + 1, 50))
+
+    written = [actions for _, actions in world.api.named("replace_raw")]
+    assert [len(actions) for actions in written] == [_WEIGHTS_AT_ONCE, _WEIGHTS_AT_ONCE, 1]
+    assert max(len(";".join(actions)) for actions in written) < 1 << 18
+    servers = [s for found in world.api.process.servers.values() for s in found.values()]
+    assert {server.weight for server in servers if server.state == "ready"} == {50}
 
 
 async def test_a_weight_of_a_server_that_is_gone_holds_up_nobody(world: World) -> None:
