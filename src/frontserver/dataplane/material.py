@@ -10,14 +10,14 @@ import msgspec
 from frontserver.dataplane import multipart, words
 from frontserver.dataplane.calls import BASE, RuntimeCalls
 from frontserver.dataplane.connection import Answer, decoded, refused
-from frontserver.dataplane.errors import DataPlaneError
+from frontserver.dataplane.errors import DataPlaneError, UnsayableError
 
 _CA_FILES = f"{BASE}/ssl_ca_files"
 _CERTIFICATES = f"{BASE}/ssl_certs"
 _ENTRIES = f"{BASE}/ssl_crt_lists/entries"
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 # HAProxy's command line takes a buffer of 16 KiB, command and all.
-_PAYLOAD_BYTES = 14_000
+PAYLOAD_BYTES = 14_000
 
 
 class _Named(msgspec.Struct):
@@ -43,7 +43,8 @@ class Material(RuntimeCalls):
     async def put_ca_file(self, name: str, pem: str) -> None:
         """Have a CA bundle in memory, replaced if it is there.
 
-        A bundle beyond 14 kB takes several calls, and holds only a part in between.
+        A bundle beyond 14 kB takes several calls, and holds only a part in between. Raises
+        `UnsayableError` for one certificate of more than that.
         """
         first, *others = _payloads(pem)
         if name in await self.ca_files():
@@ -118,7 +119,12 @@ def _payloads(pem: str) -> list[str]:
 def _packed(pem: str) -> Iterator[str]:
     payload = ""
     for certificate in _CERTIFICATE.findall(pem):
-        if payload and len(payload) + len(certificate) > _PAYLOAD_BYTES:
+        if len(certificate) > PAYLOAD_BYTES:
+            # HAProxy would take its end for commands.
+            raise UnsayableError(
+                f"the Data Plane API can't carry a certificate of {len(certificate)} bytes"
+            )
+        if payload and len(payload) + len(certificate) > PAYLOAD_BYTES:
             yield payload
             payload = ""
         payload += certificate

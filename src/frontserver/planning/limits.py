@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from frontserver.model.routes import HealthCheck
@@ -11,6 +13,8 @@ from frontserver.planning.compiled import CheckTiming, CompiledRoute, Profile, S
 MONGO_CHECK = CheckTiming(interval_ms=5000, rise=2, fall=3)
 _DEFAULTS = HealthCheck()
 HTTP_CHECK = CheckTiming(_DEFAULTS.interval_ms, _DEFAULTS.rise, _DEFAULTS.fall)
+# What stands between the certificates of a bundle.
+_BETWEEN = re.compile(r"(?<=-----END CERTIFICATE-----\n)")
 
 
 class RuntimeLimits(msgspec.Struct, frozen=True):
@@ -18,13 +22,17 @@ class RuntimeLimits(msgspec.Struct, frozen=True):
 
     `cookies` is whether a server can be added that has a cookie's value of its own, `checks`
     whether any server's checks can be started; without, those of a `prepared` server alone can.
-    `unsayable` are texts that no map's value may hold, `unsayable_keys` those that no key may.
+    `unsayable` finds what no map's value may hold, `unsayable_keys` what no key may.
+    `longest_bundle` is the most bytes that a CA bundle may have, `longest_certificate` one
+    certificate of it.
     """
 
     cookies: bool = True
     checks: bool = True
-    unsayable: tuple[str, ...] = ()
-    unsayable_keys: tuple[str, ...] = ()
+    unsayable: re.Pattern[str] | None = None
+    unsayable_keys: re.Pattern[str] | None = None
+    longest_bundle: int | None = None
+    longest_certificate: int | None = None
 
     def prevent(self, old: CompiledRoute | None, new: CompiledRoute) -> bool:
         """Whether `new` can't take the place of `old` without a reload."""
@@ -35,13 +43,24 @@ class RuntimeLimits(msgspec.Struct, frozen=True):
         ready = prepared(new.profile, new.servers)
         if not self.checks and any(s.check is not None and s is not ready for s in fresh):
             return True
+        held = old.ca_files if old else ()
+        if any(self._is_too_long(file.pem) for file in new.ca_files if file not in held):
+            return True
         said = old.values if old else ()
         return any(self._prevents(value) for value in new.values if value not in said)
 
     def _prevents(self, value: SlotValue) -> bool:
-        return any(text in value.value for text in self.unsayable) or any(
-            text in value.suffix for text in self.unsayable_keys
-        )
+        return _holds(value.value, self.unsayable) or _holds(value.suffix, self.unsayable_keys)
+
+    def _is_too_long(self, pem: str) -> bool:
+        if self.longest_bundle is not None and len(pem) > self.longest_bundle:
+            return True
+        most = self.longest_certificate
+        return most is not None and any(len(one) > most for one in _BETWEEN.split(pem))
+
+
+def _holds(text: str, bad: re.Pattern[str] | None) -> bool:
+    return bad is not None and bad.search(text) is not None
 
 
 def is_prepared(profile: Profile) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from frontserver.dataplane.errors import AbsentError, BusyError
+from frontserver.dataplane.errors import AbsentError, BusyError, UnsayableError
 from tests.unit.dataplane.answering import SOCKET, Api, refused
 
 CA_FILES = "/runtime/ssl_ca_files"
@@ -62,6 +62,16 @@ async def test_a_large_ca_bundle_goes_in_parts_that_haproxy_takes() -> None:
         bundle[2] + bundle[3] + "\n",
         bundle[4] + "\n",
     ]
+
+
+async def test_a_certificate_that_haproxy_does_not_take_at_once_is_not_sent() -> None:
+    """HAProxy would take its second half for commands."""
+    api = api_with_ca_files()
+
+    with pytest.raises(UnsayableError, match="certificate of 15"):
+        await api.client().runtime.put_ca_file("agents.pem", certificate() + certificate(15_000))
+
+    assert api.requests == []
 
 
 async def test_a_ca_bundle_is_deleted_unless_it_is_used_or_gone() -> None:

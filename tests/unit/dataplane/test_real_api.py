@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 
 import pytest
 
+from frontserver.backends.dataplane.backend import DATAPLANE_LIMITS
 from frontserver.dataplane.client import DataPlaneClient
 from frontserver.dataplane.errors import (
     AbsentError,
     BusyError,
     ReloadFailedError,
     RuntimeActionError,
+    TroubleError,
     VersionConflictError,
 )
 from frontserver.errors import ConfigRejectedError, ProxyUnavailableError
@@ -70,6 +72,24 @@ async def test_a_file_that_haproxy_refuses_changes_nothing(
     assert caught.value.file == str(site.place / "tx" / "cp.cfg")
     assert caught.value.line
     assert await client.configuration.version() == version
+
+
+async def test_values_that_it_fails_to_read_back_are_those_that_are_reloaded(
+    client: DataPlaneClient, site: Site
+) -> None:
+    """Words alone between commas, by which it takes HAProxy's answer apart."""
+    await load(client, site)
+    unsayable = DATAPLANE_LIMITS.unsayable
+    assert unsayable is not None
+    await client.runtime.add_entry("hosts.map", "a", "x")
+    for value in ("a, key, b", "a,value,b", "key, a, value", "a, key", "a, keys, b", "a,key=1,b"):
+        try:
+            await client.runtime.set_entry("hosts.map", "a", value)
+        except TroubleError:
+            failed = True
+        else:
+            failed = False
+        assert (value, failed) == (value, unsayable.search(value) is not None)
 
 
 async def test_a_reload_that_fails_shows_as_two_versions(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 
@@ -9,6 +11,7 @@ from frontserver.model.routes import HealthCheck
 from frontserver.planning.compile import compile_route
 from frontserver.planning.compiled import (
     VALUES,
+    CaFile,
     CheckTiming,
     CompiledRoute,
     Profile,
@@ -32,7 +35,14 @@ from tests.unit.planning.test_plan import standing
 CHECKED = Profile(mode="http", check="http")
 CHECKED_TCP = Profile(mode="tcp", check="connect")
 ORDINARY = Server("10.0.0.1", 80, check=HTTP_CHECK)
-LIMITS = RuntimeLimits(cookies=False, checks=False, unsayable=(";",), unsayable_keys=("#",))
+LIMITS = RuntimeLimits(
+    cookies=False,
+    checks=False,
+    unsayable=re.compile(";"),
+    unsayable_keys=re.compile("#"),
+    longest_bundle=250,
+    longest_certificate=100,
+)
 
 
 def route(
@@ -43,6 +53,17 @@ def route(
 
 def value(text: str, suffix: str = "/x") -> SlotValue:
     return SlotValue(VALUES, suffix, text)
+
+
+def trusting(*sizes: int) -> CompiledRoute:
+    """A route with a CA bundle whose certificates are of so many bytes."""
+    pem = "".join(_certificate(size) for size in sizes)
+    return msgspec.structs.replace(route(), ca_files=(CaFile("certs/ca-1.pem", pem),))
+
+
+def _certificate(size: int) -> str:
+    begin, end = "-----BEGIN CERTIFICATE-----\n", "\n-----END CERTIFICATE-----\n"
+    return f"{begin}{'x' * (size - len(begin) - len(end))}{end}"
 
 
 def server(**options: object) -> Server:
@@ -73,6 +94,11 @@ ROWS: dict[str, tuple[CompiledRoute | None, CompiledRoute, bool]] = {
         False,
     ),
     "such a value goes": (route(values=(value("a;b"),)), route(), False),
+    "a CA bundle": (None, trusting(100, 100), False),
+    "a long CA bundle": (None, trusting(90, 90, 90), True),
+    "a long certificate of a CA": (None, trusting(70, 101, 70), True),
+    "a long CA bundle that is there": (trusting(90, 90, 90), trusting(90, 90, 90), False),
+    "a long CA bundle goes": (trusting(90, 90, 90), route(), False),
     "a key counts only among keys": (None, route(values=(value("#"),)), False),
 }
 

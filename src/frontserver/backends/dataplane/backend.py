@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from frontserver.backends.dataplane.book import Book
@@ -20,6 +21,7 @@ from frontserver.backends.flushing import Flushing
 from frontserver.backends.manifest import Manifest
 from frontserver.backends.port import Leftovers, Look, Prepared, State
 from frontserver.dataplane.client import DataPlaneClient
+from frontserver.dataplane.material import PAYLOAD_BYTES
 from frontserver.errors import (
     ProxyError,
     ProxyUnavailableError,
@@ -39,8 +41,13 @@ _WATCH_SECONDS = 1.0
 # How long at most changes are gathered for one write: it takes that long and longer.
 _GATHERING = 1.0
 
-_LIMITS = RuntimeLimits(
-    cookies=False, checks=False, unsayable=(";", "<<"), unsayable_keys=tuple('\\<>*;$#&{}"')
+DATAPLANE_LIMITS = RuntimeLimits(
+    cookies=False,
+    checks=False,
+    # The API fails when it reads back what has one of the two words alone between commas.
+    unsayable=re.compile(r";|<<|, *(?:key|value) *,"),
+    unsayable_keys=re.compile(r'[\\<>*;$#&{}"]'),
+    longest_certificate=PAYLOAD_BYTES,
 )
 
 
@@ -87,7 +94,7 @@ class DataPlaneBackend:
 
     @property
     def limits(self) -> RuntimeLimits:
-        return _LIMITS
+        return DATAPLANE_LIMITS
 
     @property
     def most_checks(self) -> int | None:

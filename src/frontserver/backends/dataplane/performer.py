@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import suppress
 from functools import partial
 
+from frontserver.backends.dataplane.blame import Blame
 from frontserver.backends.dataplane.book import Book
 from frontserver.backends.dataplane.places import Places, file_name
 from frontserver.backends.dataplane.servers import PREPARED, body
@@ -47,13 +48,15 @@ class Performer:
         self._runtime = client.runtime
         self._storage = client.storage
         self._book = book
+        self._blame = Blame()
 
     async def take(self, steps: Sequence[RouteSteps]) -> Mapping[RouteKey, str]:
         """Take steps; returns the routes that failed, with HAProxy's reason.
 
         Whatever was begun for such a route is undone. What goes is gone before anything comes:
         a name may change hands. Raises `TroubleError` if the API couldn't do anything that was
-        asked, for a reason of its own: no route is to blame then.
+        asked, for a reason of its own: no route is to blame then, unless that goes on while the
+        API answers otherwise.
         """
         failed: dict[RouteKey, str] = {}
         troubles: list[TroubleError] = []
@@ -70,7 +73,9 @@ class Performer:
                 if isinstance(result, BaseException):
                     raise result
         if troubles and len(troubles) == len(steps):
-            raise troubles[0]
+            if not self._blame.falls_on(failed):
+                raise troubles[0]
+            await self._runtime.info()
         return failed
 
     async def _work(

@@ -39,6 +39,24 @@ async def test_what_it_cannot_do_is_said(world: World) -> None:
         await backend.perform([step])
 
 
+@pytest.mark.parametrize(
+    ("value", "is_limited"),
+    [
+        ("accept, key, origin", True),
+        ("accept,value,origin", True),
+        ("a,b  ,  key  ,c", True),
+        ("key, accept, value", False),
+        ("accept, keys, a key, key=1, origin", False),
+    ],
+)
+async def test_values_that_the_api_fails_to_read_back_need_a_reload(
+    world: World, value: str, is_limited: bool
+) -> None:
+    unsayable = world.backend.limits.unsayable
+    assert unsayable is not None
+    assert (unsayable.search(value) is not None) is is_limited
+
+
 async def test_without_haproxy_it_does_not_start_and_writes_nothing(world: World) -> None:
     world.api.die()
     with pytest.raises(ProxyUnavailableError):
