@@ -28,11 +28,12 @@ from frontserver.haproxy.master import MasterClient, Worker
 from frontserver.model.names import DomainName
 from frontserver.model.routes import OriginTls
 from frontserver.model.targets import HostPort
-from frontserver.planning.actions import PutCertificate, PutEntry
+from frontserver.planning.actions import CutServer, PutCertificate, PutEntry
 from frontserver.planning.compile import HTTP_PROFILE
 from frontserver.planning.compiled import HOSTS, Certificate
 from frontserver.planning.layout import Layout
 from frontserver.planning.plan import ReloadReason
+from frontserver.planning.running import adopt
 from frontserver.rendering.render import FRONTENDS, GLOBAL, PROFILES
 from tests.unit.backends.conftest import Site, free_port
 from tests.unit.backends.fileworld import (
@@ -280,6 +281,48 @@ async def test_a_ca_of_a_routes_own_is_used_at_once_and_after_a_cold_start(
         await driver.backend.close()
         await site.process().stop()
         await succeed(driver, site)
+        assert await serves(site)
+
+
+async def test_a_ca_that_is_too_long_for_a_command_comes_with_a_reload(
+    site: Site, driver: Driver
+) -> None:
+    """Some 15 kB on 2.8 to 3.2; a bundle may have 64 KiB. So it comes back if it is mended."""
+    most = driver.backend.limits.longest_bundle
+    assert most is not None
+    ca, context = self_signed("origin.internal")
+    bundle = ca * (most // len(ca) + 1)
+    async with origin("shop", context) as port:
+        tls = OriginTls(server_name=DomainName("origin.internal"), ca_pem=bundle)
+        secure = http("shop", f"https://127.0.0.1:{port}", origin_tls=tls)
+
+        planned = await driver.to(secure)
+
+        assert planned.reasons == (ReloadReason.RUNTIME_LIMITS,)
+        assert await serves(site)
+        (slot,) = driver.state.layout.slots.values()
+        (server,) = driver.state.config.routes[secure.key].servers
+        await driver.backend.perform([CutServer(slot, server.name)])
+        found = adopt(driver.state.config, await driver.seen(), driver.state.layout)
+        driver.state = State(found.config, found.layout)
+
+        planned = await driver.to(secure)
+
+        assert planned.reasons == (ReloadReason.RUNTIME_LIMITS,)
+        assert await serves(site)
+
+
+async def test_a_ca_just_short_enough_for_a_command_needs_none(site: Site, driver: Driver) -> None:
+    most = driver.backend.limits.longest_bundle
+    assert most is not None
+    ca, context = self_signed("origin.internal")
+    bundle = ca * (most // len(ca))
+    async with origin("shop", context) as port:
+        tls = OriginTls(server_name=DomainName("origin.internal"), ca_pem=bundle)
+
+        planned = await driver.to(http("shop", f"https://127.0.0.1:{port}", origin_tls=tls))
+
+        assert planned.reasons == ()
         assert await serves(site)
 
 

@@ -45,6 +45,9 @@ from frontserver.rendering.render import Renderer
 
 logger = logging.getLogger(__name__)
 
+# What a command takes besides its payload, and more.
+_COMMAND_BYTES = 200
+
 
 class FileBackend:
     """Renders, checks, swaps and reloads; runtime commands for everything that can be."""
@@ -273,7 +276,10 @@ class FileBackend:
 
     @property
     def limits(self) -> RuntimeLimits:
-        return RuntimeLimits()
+        known = self._observer.capabilities
+        if known is None:
+            return RuntimeLimits()
+        return RuntimeLimits(longest_bundle=known.payload_limit - _COMMAND_BYTES)
 
     @property
     def most_checks(self) -> int | None:
