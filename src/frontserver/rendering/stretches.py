@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -24,11 +25,16 @@ class _Text(NamedTuple):
 
 
 class StretchTexts:
-    """Remembers the text of each stretch. Blocks for 10 µs, or 0.3 ms for one that changed."""
+    """Remembers the text of each stretch. Blocks for 10 µs, or 0.3 ms for one that changed.
+
+    Threads may use it at once.
+    """
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
         self._texts: dict[_Key, _Text] = {}
+        # Two threads may be at it: what is written, and what is only checked.
+        self._lock = threading.Lock()
 
     def text(
         self, part: Stretch, routes: Mapping[str, CompiledRoute], templates: str
@@ -42,7 +48,8 @@ class StretchTexts:
         if known is not None and known[:3] == (templates, slots, seats):
             return known.text, False
         text = self._renderer.stretch(part, routes, templates=templates)
-        self._texts[profile_id, number] = _Text(templates, slots, seats, text)
+        with self._lock:
+            self._texts[profile_id, number] = _Text(templates, slots, seats, text)
         return text, True
 
     def shard(
@@ -53,9 +60,11 @@ class StretchTexts:
 
     def forget(self, parts: Iterable[Stretch]) -> None:
         """Let these be others the next time."""
-        for pool, number in parts:
-            self._texts.pop((pool.profile.id, number), None)
+        with self._lock:
+            for pool, number in parts:
+                self._texts.pop((pool.profile.id, number), None)
 
     def forget_all_but(self, pools: Mapping[str, Pool]) -> None:
         """Forget stretches of other pools than these."""
-        self._texts = {key: text for key, text in self._texts.items() if key[0] in pools}
+        with self._lock:
+            self._texts = {key: text for key, text in self._texts.items() if key[0] in pools}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import msgspec
 import pytest
 
@@ -77,3 +79,28 @@ def test_what_is_forgotten_is_rendered_again(texts: StretchTexts) -> None:
     assert texts.text(FIRST, at(3), "t")[1]
     texts.forget_all_but({})
     assert texts.text(FIRST, at(3), "t")[1]
+
+
+class Meeting(dict[str, Pool]):
+    """When it is looked into for the first time, another thread renders a stretch meanwhile."""
+
+    def __init__(self, texts: StretchTexts, pools: dict[str, Pool]) -> None:
+        super().__init__(pools)
+        self.other = threading.Thread(target=texts.text, args=((POOL, 1), {}, "t"))
+
+    def __contains__(self, key: object) -> bool:
+        if self.other.ident is None:
+            self.other.start()
+            # It is done by then, or waits.
+            self.other.join(0.5)
+        return super().__contains__(key)
+
+
+def test_a_thread_forgets_while_another_renders(texts: StretchTexts) -> None:
+    """What is to be loaded is checked beside the writing of what runs."""
+    meeting = Meeting(texts, {HTTP_PROFILE.id: POOL})
+
+    texts.forget_all_but(meeting)
+
+    meeting.other.join()
+    assert not texts.text((POOL, 1), {}, "t")[1]
