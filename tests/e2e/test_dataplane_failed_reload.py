@@ -125,3 +125,29 @@ def test_what_only_the_operator_can_mend_stops_no_change(
         patient.healed(10)
         patient.until_written()
         assert patient.disagreement() == ""
+
+
+@pytest.mark.long
+def test_a_mistake_in_the_operators_own_part_stops_no_change(patient: Patient, taken: int) -> None:
+    """What runs can't be loaded either then, so files wait; until somebody mends it."""
+    config = patient.dataplane.files.operator_config
+    text = config.read_text()
+    front = patient.stack.front
+    with patient:
+        config.write_text(f"{text}\nfrontend more\n    bind 127.0.0.1:{taken}\n")
+        waits = patient.publish("waits", patient.origin("b"), wait=1, headers=setting("x-waits"))
+        assert waits["status"] == "pending"
+        patient.until_it_says(f"127.0.0.1:{taken}")
+        assert patient.publish("meanwhile", patient.origin("b"))["status"] == "active"
+        until(
+            "what runs goes on",
+            lambda: patient.broken([*patient.untouched, "meanwhile"]) == [],
+            seconds=5,
+        )
+        reloads, visited = front.sockets.reloads(), patient.visitors.done
+        until("visitors go on", lambda: patient.visitors.done > visited + 50)
+        assert front.sockets.reloads() == reloads
+        config.write_text(text)
+        patient.healed(70)
+        patient.until_written()
+        assert patient.disagreement() == ""

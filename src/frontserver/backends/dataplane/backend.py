@@ -159,7 +159,7 @@ class DataPlaneBackend:
             except Exception:
                 logger.exception("HAProxy couldn't be looked at")
                 continue
-            if (changed or back) and not self._switching:
+            if (changed or back or self._writer.may_mend) and not self._switching:
                 self._changed()
             if there:
                 await self._look_for_edits()
@@ -250,7 +250,7 @@ class DataPlaneBackend:
             if self._observer.label is not None:
                 self._book.expect(state)
                 self._writer.doubt(state, self._observer.label)
-            if self._writer.is_apart:
+            if self._writer.may_mend:
                 # By now it is known what runs, so that it can be given to HAProxy anew.
                 self._changed()
         else:
@@ -293,6 +293,8 @@ class DataPlaneBackend:
         changed: Collection[RouteKey] | None = None,
     ) -> None:
         if prepared is None:
+            # Perhaps a search for the route that was refused: it can't find any.
+            self._writer.require_loadable()
             await self.check(state, changed)
         label = await asyncio.to_thread(
             self._ledger.add,
@@ -308,7 +310,7 @@ class DataPlaneBackend:
         finally:
             self._switching = False
             self._idleness.forget_all()
-            if self._writer.is_apart:
+            if self._writer.may_mend:
                 self._changed()
             self._flushing.soon()
         self._flushing.caught_up()

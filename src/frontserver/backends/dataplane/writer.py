@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
@@ -34,6 +36,9 @@ logger = logging.getLogger(__name__)
 _ATTEMPTS = 4
 _NEW_WORKER_SECONDS = 5.0
 _POLL = 0.02
+# Seconds, and up to twice as many, until what runs is loaded once more that HAProxy has refused to:
+# while it tries to bind, for 2 s, it refuses new connections.
+_REFUSED_SECONDS = 30.0
 # Weights that one write sets: they are in one header, and all headers must be below 1 MiB.
 _WEIGHTS_AT_ONCE = 2000
 
@@ -82,6 +87,8 @@ class Writer:
         self._behind = False
         # Set where memory, disk and process may disagree; only a reload brings them together.
         self._apart: str | None = None
+        # The monotonic second from which it may be tried again, where HAProxy has refused that.
+        self._mend_at: float | None = None
         self._lock = asyncio.Lock()
 
     @property
@@ -97,9 +104,14 @@ class Writer:
         return None if self._lock.locked() else self._version
 
     @property
-    def is_apart(self) -> bool:
-        """Whether memory, disk and process may disagree."""
-        return self._apart is not None
+    def may_mend(self) -> bool:
+        """Whether memory, disk and process may disagree, and `mend` would do something about it."""
+        known = self.state is not None and self.label is not None
+        return self._apart is not None and known and not self._waits
+
+    @property
+    def _waits(self) -> bool:
+        return self._mend_at is not None and time.monotonic() < self._mend_at
 
     def follow(self, state: State) -> None:
         """This runs by now."""
@@ -141,9 +153,12 @@ class Writer:
             return await self._flush()
 
     async def weigh(self) -> None:
-        """Have weights set, as many as can be; raises as `flush` does."""
+        """Have weights set, as many as can be; raises as `flush` does.
+
+        While nothing can be written because HAProxy refuses what it runs, they wait as files do.
+        """
         waiting = len(self._book.weights)
-        while waiting:
+        while waiting and not self._waits:
             await self.flush()
             before, waiting = waiting, len(self._book.weights)
             if waiting >= before:
@@ -223,20 +238,28 @@ class Writer:
 
     def part(self, reason: str) -> None:
         """Memory, disk and process were seen to disagree."""
-        self._apart = reason
+        if self._apart is None:
+            self._apart = reason
 
     async def mend(self) -> bool:
-        """If memory, disk and process disagree, load what runs; returns whether that was so.
+        """If memory, disk and process disagree, load what runs; returns whether that was done.
 
-        Raises `ProxyUnavailableError` and `ConfigRejectedError`. Nothing else may change HAProxy
-        meanwhile.
+        If HAProxy refuses it, only the files wait, and it isn't tried again for a while. Raises
+        `ProxyUnavailableError`. Nothing else may change HAProxy meanwhile.
         """
-        if self._apart is None or self.state is None or self.label is None:
+        if self.state is None or self.label is None or not self.may_mend:
             return False
         async with self._lock:
             logger.warning("%s; HAProxy is given anew what it runs", self._apart)
-            await self._bring_in(self.state, self.label)
-        return True
+            return await self._put_back(self.state, self.label)
+
+    def require_loadable(self) -> None:
+        """Raise `ConfigRejectedError` if HAProxy has refused what it runs just now.
+
+        It would refuse whatever is made of that too.
+        """
+        if self._apart is not None and self._waits:
+            raise ConfigRejectedError(self._apart)
 
     async def provide(self, config: CompiledConfig) -> None:
         """Store what a configuration refers to, which may be older than what is served by now."""
@@ -307,22 +330,36 @@ class Writer:
 
         Raises `ConfigRejectedError`: what ran before still runs, and the files describe that.
         """
-        before = (self.state, self.label)
         try:
             await self._bring_in(state, label)
         except ReloadFailedError:
-            await self._put_back(*before)
+            await self._after_failed_reload()
             raise
         self.state, self.label = state, label
 
-    async def _put_back(self, state: State | None, label: str | None) -> None:
-        """After a failed reload memory, disk and process disagree: what runs is loaded anew."""
-        if state is None or label is None:
-            return
+    async def _after_failed_reload(self) -> None:
+        """Memory, disk and process disagree: what runs is loaded anew, if that has a chance."""
+        if self._mend_at is not None:
+            # That was refused too, and not mended since.
+            self._put_off()
+        elif self.state is not None and self.label is not None:
+            try:
+                await self._put_back(self.state, self.label)
+            except FrontServerError as error:
+                logger.error("the Data Plane API couldn't be given what runs: %s", error)
+
+    async def _put_back(self, state: State, label: str) -> bool:
+        """Load what runs anew; false if HAProxy refuses even that."""
         try:
             await self._bring_in(state, label)
-        except FrontServerError as error:
-            logger.error("the Data Plane API couldn't be given what runs: %s", error)
+        except ConfigRejectedError as error:
+            logger.error("HAProxy refuses what it runs, so its files wait: %s", error)
+            self._put_off()
+            return False
+        return True
+
+    def _put_off(self) -> None:
+        self._mend_at = time.monotonic() + _REFUSED_SECONDS * random.uniform(1.0, 2.0)  # noqa: S311
 
     async def _bring_in(self, state: State, label: str) -> None:
         """Have HAProxy load this: first the configuration is written, then entries lead there."""
@@ -346,7 +383,7 @@ class Writer:
                 await self._files.drop_entries(maps, self._loaded, self._flushed)
             raise
         self._loaded = self._flushed = maps
-        self._apart = None
+        self._apart = self._mend_at = None
         # Another worker: whatever was at run time only is as it is in the files.
         self._book.loaded(state)
         self._takeovers.forget()

@@ -9,7 +9,7 @@ import pytest
 
 from frontserver.backends.dataplane import backend as module
 from frontserver.backends.port import Leftovers
-from frontserver.dataplane.errors import DataPlaneError
+from frontserver.dataplane.errors import DataPlaneError, ReloadFailedError
 from frontserver.errors import ProxyUnavailableError
 from frontserver.model.routes import CookieName
 from frontserver.planning.actions import PutBackend
@@ -73,6 +73,21 @@ async def test_another_worker_is_noticed(world: World, monkeypatch: pytest.Monke
 
     async with asyncio.timeout(10):
         await heard.wait()
+
+
+async def test_what_haproxy_refused_is_tried_again_by_itself(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_WATCH_SECONDS", 0.01)
+    await world.begin(A)
+    world.api.reload_fails = "cannot bind"
+    with pytest.raises(ReloadFailedError):
+        await world.refill()
+    heard = await until_heard(world)
+
+    world.backend._writer._mend_at = 0.0
+
+    await asyncio.wait_for(heard.wait(), 10)
 
 
 async def test_a_haproxy_that_goes_and_one_that_comes_back_are_noticed(
@@ -150,7 +165,7 @@ async def test_so_they_are_by_a_control_plane_that_comes_new(world: World) -> No
     await world.heal(A)
 
     assert f"# _version={world.api.version_in_memory}\n" in world.api.text
-    assert not world.backend._writer.is_apart
+    assert not world.backend._writer.may_mend
 
 
 async def test_a_write_that_goes_on_is_not_taken_for_disagreement(world: World) -> None:

@@ -94,6 +94,7 @@ async def test_after_a_failed_reload_a_cold_start_brings_what_ran(
     assert world.api.led(world.api.on_disk()).items() <= before.items()
 
     world.api.reload_fails = None
+    world.backend._writer._mend_at = 0.0
     await world.heal(A, B)
     assert len(world.api.led()) == 2
     assert world.api.led(world.api.on_disk()) == world.api.led()

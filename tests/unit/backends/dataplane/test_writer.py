@@ -268,7 +268,7 @@ async def test_after_a_failed_reload_what_runs_is_loaded_anew(world: World) -> N
 
     assert world.api.reloads == reloads + 1
     assert world.api.led() == on_disk(world) == addresses(A, B)
-    assert not world.backend._writer.is_apart
+    assert not world.backend._writer.may_mend
 
 
 async def test_if_that_fails_too_it_is_done_before_anything_else(world: World) -> None:
@@ -276,9 +276,10 @@ async def test_if_that_fails_too_it_is_done_before_anything_else(world: World) -
     world.api.reload_fails = "cannot bind"
     heard: list[bool] = []
     world.backend.on_change(lambda: heard.append(True))
+    world.api.meanwhile("replace_raw", _nothing, _lost)
     with pytest.raises(ReloadFailedError):
         await world.refill()
-    assert world.backend._writer.is_apart
+    assert world.backend._writer.may_mend
     assert heard
     with pytest.raises(ProxyUnavailableError):
         await world.flush()
@@ -287,6 +288,58 @@ async def test_if_that_fails_too_it_is_done_before_anything_else(world: World) -
     await world.heal(A, B)
 
     assert world.api.led() == on_disk(world) == addresses(A, B)
+
+
+async def test_if_haproxy_refuses_what_it_runs_all_but_files_goes_on(world: World) -> None:
+    """The operator's part can't be loaded, such as for a port that is taken."""
+    await world.begin(weighted(100))
+    await world.flush()
+    world.api.reload_fails = "cannot bind"
+    with pytest.raises(ReloadFailedError):
+        await world.refill()
+    world.api.calls.clear()
+
+    for _ in range(3):
+        await world.look(weighted(100))
+        await world.bring(weighted(50), B)
+
+    assert world.api.led() == addresses(A, B)
+    assert world.api.named("load_map") == [], "HAProxy isn't made to try again and again"
+    with pytest.raises(ProxyUnavailableError, match="cannot bind"):
+        await world.flush()
+
+
+async def test_after_a_while_that_is_tried_again(world: World) -> None:
+    await world.begin(A)
+    world.api.reload_fails = "cannot bind"
+    with pytest.raises(ReloadFailedError):
+        await world.refill()
+    await world.bring(A, B)
+
+    world.backend._writer._mend_at = 0.0
+    world.api.calls.clear()
+    await world.look(A, B)
+    await world.look(A, B)
+    assert len(world.api.named("load_map")) == 1
+    world.backend._writer._mend_at = 0.0
+    world.api.reload_fails = None
+    await world.heal(A, B)
+
+    assert world.api.led() == on_disk(world) == addresses(A, B)
+
+
+async def test_nobody_is_searched_for_while_haproxy_refuses_what_it_runs(world: World) -> None:
+    """Each try would make it refuse new connections for two seconds."""
+    await world.begin(A)
+    world.api.reload_fails = "cannot bind"
+    world.api.calls.clear()
+    with pytest.raises(ConfigRejectedError, match="cannot bind"):
+        await world.bring(A, STICKY)
+    assert len(world.api.named("load_map")) == 2
+
+    with pytest.raises(ConfigRejectedError, match="cannot bind"):
+        await world.bring(A, STICKY)
+    assert len(world.api.named("load_map")) == 3
 
 
 @pytest.mark.parametrize("done", [True, False])
@@ -322,7 +375,7 @@ async def test_while_haproxy_is_down_nothing_is_written_for_it_to_load(world: Wo
         await world.backend.reload(world.applied.state, (ReloadReason.POOL_REFILL,))
 
     assert (world.api.text, world.api.files) == disk
-    assert not world.backend._writer.is_apart
+    assert not world.backend._writer.may_mend
 
 
 async def test_a_disk_that_is_full_is_nobodys_fault(world: World) -> None:
@@ -331,7 +384,7 @@ async def test_a_disk_that_is_full_is_nobodys_fault(world: World) -> None:
     world.api.fail("replace_raw", DataPlaneError("no space left on device", status=500))
     with pytest.raises(DataPlaneError, match="no space left"):
         await world.bring(A, STICKY)
-    assert not world.backend._writer.is_apart
+    assert not world.backend._writer.may_mend
 
     await world.heal(A, STICKY)
 
@@ -350,7 +403,11 @@ async def test_a_worker_that_runs_something_else_is_not_believed(
     world.api.meanwhile("load_map", overtaken)
     with pytest.raises(ProxyUnavailableError, match="another configuration answers"):
         await world.refill()
-    assert world.backend._writer.is_apart
+    assert world.backend._writer.may_mend
+
+
+async def _lost() -> None:
+    raise OutcomeUnknownError("no answer")
 
 
 async def _nothing() -> None:
