@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -187,7 +187,7 @@ class Reconciler:
             slots=sum(pool.size + len(pool.extra) for pool in pools.values()),
             spare_slots=sum(pool.spare for pool in pools.values()),
             disk_behind_seconds=self._backend.disk_behind,
-            warnings=(*self._warnings.values(), *self._disk_warnings()),
+            warnings=(*self._warnings.values(), *self._own_warnings()),
         )
 
     @property
@@ -197,9 +197,11 @@ class Reconciler:
             return _UNKNOWN
         return None if self._framed else _OTHER_FRONTENDS
 
-    def _disk_warnings(self) -> tuple[str, ...]:
-        problem = self._backend.disk_problem
-        return (f"HAProxy's files are behind what it runs: {problem}",) if problem else ()
+    def _own_warnings(self) -> Iterator[str]:
+        if self._certificates.problem is not None:
+            yield self._certificates.problem
+        if self._backend.disk_problem:
+            yield f"HAProxy's files are behind what it runs: {self._backend.disk_problem}"
 
     # --- what the operator asks ---
 
@@ -404,5 +406,6 @@ class Reconciler:
         """What HAProxy refused may be possible now: another version, or room again."""
         refused = self._desired.retry_refused()
         self._waiting.add(refused)
-        if refused:
+        self._certificates.retry()
+        if refused or self._certificates.due:
             self.wake()

@@ -74,7 +74,7 @@ class Rollout:
             changes = diff(self._applied.config, self._desired.config, taken)
             changes, beyond = self._fitting(changes)
             planned = plan(changes, self._applied.layout, self._growing, self._backend.limits)
-            if planned.certificates:
+            if planned.certificates or self._certificates.due:
                 await self._certificates.serve()
             began = time.monotonic()
             refused = await self._applied.take(planned)

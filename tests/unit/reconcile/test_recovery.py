@@ -283,6 +283,59 @@ async def test_a_certificate_that_haproxy_refuses_stops_no_route() -> None:
     assert PutCertificate(Certificate(HTTPS_CERTIFICATE, "better")) in world.backend.performed
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_certificate_that_was_refused_is_tried_again(*, restarted: bool) -> None:
+    """It may have been something that passes, such as a full disk."""
+    reason: list[str] = []
+
+    def refuses(thing: object) -> str | None:
+        return reason[0] if reason and isinstance(thing, PutCertificate) else None
+
+    world = World(refuses=refuses)
+    world.certificates = (Certificate(HTTPS_CERTIFICATE, "old"),)
+    await world.reconciler.step()
+    await world.again().step()
+    world.certificates = (Certificate(HTTPS_CERTIFICATE, "new"),)
+    reason.append("no space left on device")
+    reconciler = world.again() if restarted else world.reconciler
+    await reconciler.step()
+    (warning,) = reconciler.proxy_status().warnings
+    assert "no space left on device" in warning
+    reason.clear()
+    await reconciler.step()
+    assert _served(world) == "old", "not at each round"
+
+    await reconciler._retry_refused()
+    await reconciler.step()
+
+    assert _served(world) == "new"
+    assert reconciler.proxy_status().warnings == ()
+    world.backend.performed.clear()
+    await reconciler._retry_refused()
+    await reconciler.step()
+    assert world.backend.performed == []
+
+
+async def test_nobody_is_warned_of_a_certificate_that_is_wanted_no_more() -> None:
+    world = World()
+    old, new = (Certificate(HTTPS_CERTIFICATE, pem) for pem in ("old", "new"))
+    world.backend.refuses = lambda thing: "no" if thing == PutCertificate(new) else None
+    for certificate in (old, new):
+        world.certificates = (certificate,)
+        await world.reconciler.step()
+    assert world.reconciler.proxy_status().warnings
+
+    world.certificates = (old,)
+    await world.reconciler.step()
+
+    assert world.reconciler.proxy_status().warnings == ()
+
+
+def _served(world: World) -> str:
+    """The certificate that HAProxy was given last."""
+    return [a.certificate.pem for a in world.backend.performed if isinstance(a, PutCertificate)][-1]
+
+
 @pytest.mark.parametrize("bad", [DropEntry, RetireServer])
 async def test_a_stray_that_cannot_be_cleared_away_stops_no_route(bad: type[Action]) -> None:
     world = World(refuses=lambda thing: "can't" if isinstance(thing, bad) else None)
