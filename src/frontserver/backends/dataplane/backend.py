@@ -274,9 +274,10 @@ class DataPlaneBackend:
 
     async def check(self, state: State, changed: Collection[RouteKey] | None = None) -> None:
         del changed  # The API checks a whole file.
-        await self._writer.provide(state.config)
-        self._use_places()
-        await self._writer.validate(state, Manifest.of(state).label("000000"))
+        with self._files.needed(state.config):
+            await self._writer.provide(state.config)
+            self._use_places()
+            await self._writer.validate(state, Manifest.of(state).label("000000"))
 
     async def prepare(self, state: State, changed: Collection[RouteKey] | None = None) -> Prepared:
         await self.check(state, changed)

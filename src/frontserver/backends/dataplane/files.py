@@ -7,15 +7,23 @@ come after it, and what they rely on comes before them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 import msgspec
 
-from frontserver.backends.dataplane.places import Places, directory_of, file_name, is_certificate
+from frontserver.backends.dataplane.places import (
+    Places,
+    bundle_of,
+    directory_of,
+    file_name,
+    is_certificate,
+)
 from frontserver.beside import beside
 from frontserver.dataplane.client import DataPlaneClient
-from frontserver.dataplane.errors import AbsentError
+from frontserver.dataplane.errors import AbsentError, BusyError
 from frontserver.planning.compiled import (
     MAPS,
     ROUTING,
@@ -39,6 +47,9 @@ class Files:
         # What each file was last seen to hold.
         self._written: dict[str, str] = {}
         self._doubts = 0
+        # How many checks are under way that need a CA bundle.
+        self._needed: Counter[str] = Counter()
+        self._changing = asyncio.Lock()
 
     def forget(self) -> None:
         """The Data Plane API may have other files by now."""
@@ -66,12 +77,43 @@ class Files:
             await self.put(certificate.name, certificate.pem)
         if config.frontends.system_ca is not None:
             await self.put(SYSTEM_CA, config.frontends.system_ca)
-        bundles = {file.name: file.pem for r in config.routes.values() for file in r.ca_files}
-        for name, pem in bundles.items():
+        for name, pem in bundles(config).items():
             await self.put(name, pem)
+
+    @contextmanager
+    def needed(self, config: CompiledConfig) -> Iterator[None]:
+        """Inside the block, the CA bundles of this configuration stay, whatever runs."""
+        names = bundles(config).keys()
+        self._needed.update(names)
+        try:
+            yield
+        finally:
+            self._needed.subtract(names)
+            # Without those that nobody needs any more.
+            self._needed = +self._needed
+
+    async def stored_bundles(self) -> frozenset[str]:
+        """The CA bundles that there are, ours alone."""
+        files = {file.name for file in await self._storage.general()}
+        return frozenset(name for file in files if (name := bundle_of(file)) is not None)
+
+    async def drop_bundles(self, kept: Collection[str]) -> None:
+        """Delete all CA bundles but these; one that is in use all the same stays."""
+        for name in await self.stored_bundles():
+            async with self._changing:
+                if name in kept or self._needed[name]:
+                    continue
+                # Whoever comes to need it puts it anew.
+                self._written.pop(name, None)
+                with suppress(BusyError):
+                    await self._storage.delete_general(file_name(name))
 
     async def put(self, name: str, pem: str) -> None:
         """Store a certificate or a CA bundle."""
+        async with self._changing:
+            await self._put(name, pem)
+
+    async def _put(self, name: str, pem: str) -> None:
         if self._written.get(name) == pem:
             return
         file, doubts = file_name(name), self._doubts
@@ -139,6 +181,11 @@ class Files:
         await self._storage.replace_map(file_name(name), text)
         self._remember(name, text, doubts)
         return len(text)
+
+
+def bundles(config: CompiledConfig) -> dict[str, str]:
+    """The CA bundles of a configuration, by name."""
+    return {file.name: file.pem for route in config.routes.values() for file in route.ca_files}
 
 
 async def _text(content: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from frontserver.backends.dataplane.servers import lines
 from frontserver.errors import ProxyUnavailableError
 from frontserver.planning.compiled import (
+    CA_PREFIX,
     HTTPS_CERTIFICATE,
     MAPS,
     SYSTEM_CA,
@@ -32,6 +33,12 @@ def file_name(name: str) -> str:
 def is_certificate(name: str) -> bool:
     """Whether a file goes to the storage of certificates; CA bundles are general files."""
     return name == HTTPS_CERTIFICATE
+
+
+def bundle_of(file: str) -> str | None:
+    """The name of a route's CA bundle, of which this is the name in the storage; else `None`."""
+    name = f"certs/{file.removeprefix(PREFIX)}"
+    return name if file.startswith(PREFIX) and name.startswith(CA_PREFIX) else None
 
 
 class Places(msgspec.Struct, frozen=True):

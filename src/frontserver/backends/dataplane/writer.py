@@ -13,6 +13,7 @@ from itertools import islice
 import msgspec
 
 from frontserver.backends.dataplane.book import Book
+from frontserver.backends.dataplane.bundles import Bundles
 from frontserver.backends.dataplane.document import Document, Form, Text
 from frontserver.backends.dataplane.files import Files, Maps
 from frontserver.backends.dataplane.ledger import marker
@@ -73,6 +74,7 @@ class Writer:
         self._client = client
         self._document = document
         self._files = files
+        self._bundles = Bundles(files)
         self._book = book
         self._takeovers = Takeovers(client, book)
         self._compose = compose
@@ -128,6 +130,7 @@ class Writer:
     async def came_back(self) -> None:
         """The API was away, or we were: it may have another file, and check in another way."""
         self._judges_pools = None
+        await self._bundles.begin()
         if self._compose is None:
             await self.pools.look()
         self.edited()
@@ -216,6 +219,7 @@ class Writer:
         written += await self._files.put_maps(maps)
         self._flushed = maps
         self.on_disk = occupied
+        await self._bundles.tidy(state.config, (self.state or state).config)
         await self._weighed(weights, all_acted=all_acted)
         await self._takeovers.carry_out(due, all_acted=all_acted)
         return written
@@ -389,6 +393,7 @@ class Writer:
         self._takeovers.forget()
         self.on_disk = frozenset(state.layout.slots.values())
         self._behind = self._written is None
+        await self._bundles.loaded(state.config)
 
     async def _wait_for(self, label: str) -> None:
         deadline = asyncio.get_running_loop().time() + _NEW_WORKER_SECONDS

@@ -26,7 +26,7 @@ from frontserver.dataplane.errors import (
 from frontserver.dataplane.runtime import HaproxyInfo, RuntimeServer, ServerStats
 from frontserver.dataplane.storage import StoredFile
 from frontserver.errors import ConfigRejectedError, ProxyUnavailableError
-from frontserver.planning.compiled import MAPS, ROUTING
+from frontserver.planning.compiled import HTTPS_CERTIFICATE, MAPS, ROUTING
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -254,6 +254,7 @@ class FakeApi:
         for line in self._chosen(self.checked_after, text).splitlines():
             if line.startswith("fs-"):
                 raise ConfigRejectedError(f"unknown keyword '{line}' out of section")
+        await self._answer("validate_raw")
 
     # --- runtime ---
 
@@ -405,7 +406,8 @@ class FakeApi:
 
     async def general(self) -> tuple[StoredFile, ...]:
         await self._called("general")
-        return tuple(_stored(name, "general") for name in self.files if name.endswith(".cfg"))
+        others = {file_name(HTTPS_CERTIFICATE), *map(file_name, MAPS)}
+        return tuple(_stored(name, "general") for name in self.files if name not in others)
 
     async def general_content(self, name: str) -> bytes:
         await self._called("general_content", name)
@@ -415,6 +417,10 @@ class FakeApi:
         await self._called("replace_general", name)
         self.files[name] = content.decode()
         await self._answer("replace_general")
+
+    async def delete_general(self, name: str) -> bool:
+        await self._called("delete_general", name)
+        return self.files.pop(name, None) is not None
 
     async def close(self) -> None:
         await self._called("close")
