@@ -159,7 +159,8 @@ class DataPlaneBackend:
             except Exception:
                 logger.exception("HAProxy couldn't be looked at")
                 continue
-            if (changed or back or self._writer.may_mend) and not self._switching:
+            due = there and self._writer.may_mend
+            if (changed or back or due) and not self._switching:
                 self._changed()
             if there:
                 await self._look_for_edits()

@@ -113,7 +113,9 @@ class Writer:
 
     @property
     def _waits(self) -> bool:
-        return self._mend_at is not None and time.monotonic() < self._mend_at
+        if self._apart is None or self._mend_at is None:
+            return False
+        return time.monotonic() < self._mend_at
 
     def follow(self, state: State) -> None:
         """This runs by now."""
