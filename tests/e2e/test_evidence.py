@@ -27,7 +27,7 @@ def test_inside() -> None:
         raise AssertionError("in the block")
 
 def test_start() -> None:
-    with Stack(environ={"FRONTSERVER_LISTEN": "nonsense"}):
+    with Stack(environ={"FRONTSERVER_LOG_LEVEL": "nonsense"}):
         pass
 
 def test_fixture(frontserver_stack: Stack) -> None:
