@@ -78,13 +78,15 @@ class PutCertificate(msgspec.Struct, frozen=True, tag=True):
     certificate: Certificate
 
 
+# What takes a server out of service. There is no way back from it.
+Removal = RetireServer | CutServer
+
 Action = (
     PutBackend
     | DropBackend
     | PutServer
     | SetServer
-    | RetireServer
-    | CutServer
+    | Removal
     | PutEntry
     | DropEntry
     | PutCaFile

@@ -18,6 +18,7 @@ from frontserver.planning.actions import (
     PutCertificate,
     PutEntry,
     PutServer,
+    Removal,
     RetireServer,
     SetServer,
 )
@@ -56,6 +57,11 @@ class RouteSteps(msgspec.Struct, frozen=True):
     slot: str | None
     vacated: str | None = None
     afterwards: tuple[Action, ...] = ()
+
+    @property
+    def removals(self) -> tuple[Removal, ...]:
+        """Those of the actions that take servers out of service."""
+        return tuple(action for action in self.actions if isinstance(action, Removal))
 
 
 class Plan(msgspec.Struct, frozen=True):

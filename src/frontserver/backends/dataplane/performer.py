@@ -25,6 +25,7 @@ from frontserver.planning.actions import (
     PutCertificate,
     PutEntry,
     PutServer,
+    Removal,
     RetireServer,
     SetServer,
 )
@@ -35,9 +36,6 @@ Undo = Callable[[], Awaitable[None]]
 
 # Routes at a time: the API asks HAProxy one thing after the other.
 _AT_ONCE = 8
-
-# What can't be undone, and waits until the rest was seen to work.
-_REMOVALS = (RetireServer, CutServer)
 
 
 class Performer:
@@ -107,7 +105,8 @@ class Performer:
         undo: list[Undo] = []
         try:
             for action in actions:
-                if not isinstance(action, _REMOVALS):
+                # They wait until the rest was seen to work.
+                if not isinstance(action, Removal):
                     undo.append(await self._opposite(action))
                     await self._say(action)
         except (CommandRefusedError, DataPlaneError):
@@ -116,7 +115,7 @@ class Performer:
                     await put_back()  # If it can't, the next look finds what is left over.
             raise
         for action in actions:
-            if isinstance(action, _REMOVALS):
+            if isinstance(action, Removal):
                 await self._say(action)
 
     async def perform(self, actions: Sequence[Action]) -> None:
@@ -308,9 +307,7 @@ class Performer:
 def _backends(actions: Iterable[Action]) -> set[str]:
     """The backends whose servers these change."""
     return {
-        action.backend
-        for action in actions
-        if isinstance(action, PutServer | SetServer | RetireServer | CutServer)
+        action.backend for action in actions if isinstance(action, PutServer | SetServer | Removal)
     }
 
 

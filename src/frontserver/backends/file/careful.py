@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from frontserver.backends.file.leaving import Leaving
 from frontserver.backends.file.mirror import Mirror
-from frontserver.backends.file.phrases import REMOVALS, differs, phrases, questions, strangers
+from frontserver.backends.file.phrases import differs, phrases, questions, strangers
 from frontserver.errors import CommandRefusedError, ProxyUnavailableError
 from frontserver.haproxy.answers import check, is_absent
 from frontserver.haproxy.commands import Command, word
@@ -26,6 +26,7 @@ from frontserver.planning.actions import (
     PutCertificate,
     PutEntry,
     PutServer,
+    Removal,
     RetireServer,
     SetServer,
 )
@@ -52,7 +53,7 @@ class Careful:
 
         Raises `CommandRefusedError` if they don't take effect; by then they are undone.
         """
-        actions = [action for action in step.actions if not isinstance(action, REMOVALS)]
+        actions = [action for action in step.actions if not isinstance(action, Removal)]
         try:
             await self._clear(step)
             for action in actions:

@@ -5,14 +5,13 @@ HAProxy management guide, section 9.3 (Unix Socket commands).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 
 from frontserver.backends.file.careful import Careful
 from frontserver.backends.file.leaving import Leaving, ServerPath
 from frontserver.backends.file.mirror import Mirror
 from frontserver.backends.file.phrases import (
-    REMOVALS,
     Phrase,
     deletion,
     differs,
@@ -31,6 +30,7 @@ from frontserver.planning.actions import (
     DropBackend,
     DropEntry,
     PutEntry,
+    Removal,
     RetireServer,
 )
 from frontserver.planning.plan import RouteSteps
@@ -84,7 +84,7 @@ class Performer:
             return None
         sentence: list[Phrase] = []
         for action in step.actions:
-            if isinstance(action, REMOVALS):
+            if isinstance(action, Removal):
                 continue
             known = None
             if isinstance(action, PutEntry):
@@ -117,7 +117,7 @@ class Performer:
             if step.new is None:
                 # Its streams end, wherever they are: also where it was before a change.
                 leave |= dict.fromkeys(self._leaving.of(step.key), True)
-            leave |= {(a.backend, a.name): isinstance(a, CutServer) for a in _removals(step)}
+            leave |= {(a.backend, a.name): isinstance(a, CutServer) for a in step.removals}
         parting = [p for (b, n), cut in leave.items() for p in farewell(b, n, cut=cut)]
         answers = iter(await self._runtime.run([phrase.command for phrase in parting]))
         for (backend, name), cut in leave.items():
@@ -132,7 +132,7 @@ class Performer:
             else:
                 self._leaving.add((backend, name), cut=cut)
         for step in steps:
-            self._leaving.belong(((a.backend, a.name) for a in _removals(step)), step.key)
+            self._leaving.belong(((a.backend, a.name) for a in step.removals), step.key)
         if any(server in self._leaving for server in leave):
             # 2.8 lets a server go only a moment after its streams were ended.
             await self.sweep(leave)
@@ -170,7 +170,3 @@ class Performer:
             ):
                 idle.add(backend)
         return frozenset(idle)
-
-
-def _removals(step: RouteSteps) -> Iterator[RetireServer | CutServer]:
-    return (action for action in step.actions if isinstance(action, RetireServer | CutServer))

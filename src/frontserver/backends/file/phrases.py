@@ -12,19 +12,15 @@ from frontserver.haproxy.commands import Command, word
 from frontserver.haproxy.reads import ServerState, parse_map_value, parse_server_states
 from frontserver.planning.actions import (
     Action,
-    CutServer,
     DropBackend,
     DropEntry,
     PutBackend,
     PutEntry,
     PutServer,
-    RetireServer,
     SetServer,
 )
 from frontserver.planning.plan import RouteSteps
 from frontserver.planning.serverline import arguments
-
-REMOVALS = (RetireServer, CutServer)
 
 
 class Phrase(msgspec.Struct, frozen=True):
@@ -117,7 +113,7 @@ def strangers(step: RouteSteps, states: Mapping[str, ServerState]) -> list[str]:
     if step.new is None:
         return []
     known = {server.name for server in step.new.servers}
-    known |= {action.name for action in step.actions if isinstance(action, REMOVALS)}
+    known |= {removal.name for removal in step.removals}
     return sorted(name for name, state in states.items() if state.ready and name not in known)
 
 
