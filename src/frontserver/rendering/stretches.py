@@ -27,13 +27,12 @@ class _Text(NamedTuple):
 class StretchTexts:
     """Remembers the text of each stretch. Blocks for 10 µs, or 0.3 ms for one that changed.
 
-    Threads may use it at once.
+    Two threads may use it at once: for what is written, and for what is only checked.
     """
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
         self._texts: dict[_Key, _Text] = {}
-        # Two threads may be at it: what is written, and what is only checked.
         self._lock = threading.Lock()
 
     def text(

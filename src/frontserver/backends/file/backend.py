@@ -253,11 +253,10 @@ class FileBackend:
         self._cold_start.frame = state.config
         self._judge.loaded(state.config.frontends.fingerprint)
         self._mirror.loaded(state, draft.tree, difference)
-        self._old_workers.meet(self._observer.worker or 0)
 
     @property
     def anything_leaves(self) -> bool:
-        return len(self._leaving) > 0
+        return bool(self._leaving)
 
     @property
     def disk_behind(self) -> float:

@@ -78,8 +78,7 @@ class Observer:
         """Everything that it runs; raises `ProxyUnavailableError` and `StorageError`."""
         info = await self._runtime.info()
         self.version = info.version
-        self.worker = info.pid
-        self._old_workers.meet(info.pid)
+        self._meet(info.pid)
         self.most_checks = _most_checks(procfs.most_files(info.pid))
         await self._learn(info.version)
         loaded = self._loaded(info.description)
@@ -92,7 +91,8 @@ class Observer:
             logger.warning("%s has lost %s; it will be replaced", generation, ", ".join(lost))
             return _UNKNOWN
         names = await self._runtime.backend_names()
-        if not names.issuperset(_slots(manifest)):
+        slots = list(_slots(manifest))
+        if not names.issuperset(slots):
             # Shards were.
             logger.warning("HAProxy lacks backends of %s; it will be replaced", generation)
             return _UNKNOWN
@@ -104,13 +104,13 @@ class Observer:
         sizes = {profile.id: size for profile, size in manifest.pools}
         # The slots beyond those that were loaded: made at run time, then or before a start.
         extra = frozenset(name for name in names if is_beyond(name, sizes))
-        servers = await self._servers(manifest, extra)
+        states = await self._runtime.server_states(None)
         lines = {name: await self._lines(name) for name in MAPS}
         on_disk = await asyncio.to_thread(self._on_disk, generation)
         return Running(
             frontends=manifest.frontends,
             pools=dict(manifest.pools),
-            servers=servers,
+            servers={backend: self._seen(backend, states) for backend in (*slots, *extra)},
             # Of several entries with one key, the first one counts.
             maps={name: dict(reversed(some)) for name, some in lines.items()},
             extra=extra,
@@ -149,9 +149,13 @@ class Observer:
             info = await self._runtime.info()
         except ProxyError:
             return False
-        self.worker = info.pid
+        self._meet(info.pid)
         loaded = self._loaded(info.description)
         return loaded is not None and loaded[0] == generation
+
+    def _meet(self, worker: int) -> None:
+        self.worker = worker
+        self._old_workers.meet(worker)
 
     def _loaded(self, description: str) -> tuple[Path, Manifest] | None:
         """The generation that a worker has loaded, by its description, if it is here."""
@@ -196,12 +200,6 @@ class Observer:
         except CommandRefusedError:
             # Templates of an older version, or of the operator, don't look into every map.
             return []
-
-    async def _servers(
-        self, manifest: Manifest, extra: frozenset[str]
-    ) -> dict[str, dict[str, RunningServer]]:
-        found = await self._runtime.server_states(None)
-        return {backend: self._seen(backend, found) for backend in (*_slots(manifest), *extra)}
 
     def _seen(self, backend: str, found: ServerStates) -> dict[str, RunningServer]:
         return {

@@ -78,12 +78,14 @@ class OldWorkers:
     def owe(self, steps: Sequence[RouteSteps]) -> None:
         """The routes that these steps remove are to be taken out of the workers that are old."""
         for step in steps:
+            if step.new is not None:
+                continue
             entries = {
                 (action.map, action.key)
                 for action in step.actions
                 if isinstance(action, DropEntry) and action.map in ROUTING
             }
-            if step.new is None and entries:
+            if entries:
                 before = self._debts.get(step.key)
                 self._debts[step.key] = _Debt(entries | (before.entries if before else set()))
 
