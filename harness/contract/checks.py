@@ -35,8 +35,8 @@ class Request(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, request: httpx.Request) -> Self:
         """One of httpx's."""
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        return cls(request.method, request.url.raw_path.decode(), headers, request.read())
+        target = request.url.raw_path.decode()
+        return cls(request.method, target, dict(request.headers), request.read())
 
     @property
     def path(self) -> str:
@@ -57,8 +57,7 @@ class Answer(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, response: httpx.Response) -> Self:
         """One of httpx's."""
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return cls(response.status_code, headers, response.read())
+        return cls(response.status_code, dict(response.headers), response.read())
 
     @property
     def media_type(self) -> str:

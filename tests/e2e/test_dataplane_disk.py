@@ -27,23 +27,28 @@ def small_disk() -> Iterator[Path]:
         place.rmdir()
 
 
+def reloads_wait(patient: Patient, name: str, said: str) -> None:
+    """A plain route goes live; one that needs a reload waits, and `said` is told of it."""
+    assert patient.publish(name, patient.origin("a"))["status"] == "active"
+    until("there is a warning", lambda: any(said in w for w in patient.warnings()))
+    assert patient.reasons() == ""
+    headers = {"request": {"set": {f"X-{name}": "1"}}}
+    patient.publish(f"{name}-reload", patient.origin("b"), wait=0, headers=headers)
+    patient.until_it_says(said)
+    until(
+        "the route says it too",
+        lambda: said in patient.route(f"{name}-reload").get("reason", ""),
+    )
+    assert patient.broken([*patient.untouched, name]) == []
+
+
 def test_the_disk_is_full(small_disk: Path, make_stack: Callable[..., Stack]) -> None:
     """Routes go live without it; what needs a reload waits, and says why."""
     stack = make_stack(backend="dataplane", dataplane={"directory": small_disk / "dp"})
     with Patient(stack) as patient:
         patient.until_written()
         filler = fill(small_disk)
-        assert patient.publish("full", patient.origin("a"))["status"] == "active"
-        until("there is a warning", lambda: any("space left" in w for w in patient.warnings()))
-        assert patient.reasons() == ""
-        headers = {"request": {"set": {"X-Full": "1"}}}
-        patient.publish("full-reload", patient.origin("b"), wait=0, headers=headers)
-        patient.until_it_says("space left")
-        until(
-            "the route says it too",
-            lambda: "space left" in patient.route("full-reload").get("reason", ""),
-        )
-        assert patient.broken([*patient.untouched, "full"]) == []
+        reloads_wait(patient, "full", "space left")
         with healing(patient, "disk full"):
             filler.unlink()
         until("no warning is left", lambda: patient.warnings() == [])
@@ -65,17 +70,7 @@ def test_the_directories_are_read_only(patient: Patient) -> None:
     """The configuration's, that of transactions, of maps, of stored files: as with a full disk."""
     patient.until_written()
     with read_only(patient.dataplane.directory):
-        assert patient.publish("read-only", patient.origin("a"))["status"] == "active"
-        until("there is a warning", lambda: any("ead-only" in w for w in patient.warnings()))
-        assert patient.reasons() == ""
-        headers = {"request": {"set": {"X-Read-Only": "1"}}}
-        patient.publish("read-only-reload", patient.origin("b"), wait=0, headers=headers)
-        patient.until_it_says("ead-only")
-        until(
-            "the route says it too",
-            lambda: "ead-only" in patient.route("read-only-reload").get("reason", ""),
-        )
-        assert patient.broken([*patient.untouched, "read-only"]) == []
+        reloads_wait(patient, "read-only", "ead-only")
     healed(patient, "the Data Plane's directories read-only")
     until("no warning is left", lambda: patient.warnings() == [])
 

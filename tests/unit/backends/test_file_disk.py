@@ -411,15 +411,21 @@ def damage(site: Site, name: str = FRONTENDS) -> None:
     path.write_bytes(path.read_bytes()[:-20] + b"\0")
 
 
-async def test_a_damaged_configuration_is_passed_over_for_the_last_good_one(
-    site: Site, app: int, caplog: pytest.LogCaptureFixture
-) -> None:
+async def stopped_after_a_reload(site: Site, app: int) -> Path:
+    """HAProxy has ended; what is returned was current before its last reload, and is good."""
     async with driving(site) as driver:
         await driver.to(shop(app), rich())
         await on_disk(site)
         good = current(site)
         await driver.backend.reload(driver.state, REFILL)
     await site.process().stop()
+    return good
+
+
+async def test_a_damaged_configuration_is_passed_over_for_the_last_good_one(
+    site: Site, app: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = await stopped_after_a_reload(site, app)
     # Only of this generation: what both have is one file on disk.
     replaced = current(site) / GLOBAL
     replaced.unlink()
@@ -454,12 +460,7 @@ async def test_what_has_lost_a_file_is_passed_over_for_the_last_good_one(
     site: Site, app: int
 ) -> None:
     """HAProxy would start with what is left."""
-    async with driving(site) as driver:
-        await driver.to(shop(app), rich())
-        await on_disk(site)
-        good = current(site)
-        await driver.backend.reload(driver.state, REFILL)
-    await site.process().stop()
+    good = await stopped_after_a_reload(site, app)
     lose(site, FRONTENDS)
 
     async with driving(site):

@@ -110,6 +110,13 @@ async def test_the_variants_in_threads_give_the_same_answers(hasher: KeyHasher) 
     assert not await hasher.verify_soon(None, KEY, UNKNOWN)
 
 
+def gated(**how_many: int) -> tuple[KeyHasher, Gate]:
+    """A hasher whose verifications wait for its gate."""
+    hasher, gate = KeyHasher(**how_many), Gate()
+    hasher._argon2 = gate  # type: ignore[assignment]
+    return hasher, gate
+
+
 class Gate:
     """Stands in for argon2: holds every verification until it is opened."""
 
@@ -133,9 +140,7 @@ class Gate:
 
 
 async def test_at_most_so_many_run_at_once_and_the_rest_wait_or_are_refused() -> None:
-    hasher = KeyHasher(concurrency=2, waiting=3, kept=0, failing=0)
-    gate = Gate()
-    hasher._argon2 = gate  # type: ignore[assignment]
+    hasher, gate = gated(concurrency=2, waiting=3, kept=0, failing=0)
     running = [asyncio.create_task(hasher.verify_soon("hash", KEY, UNKNOWN)) for _ in range(5)]
     assert await asyncio.to_thread(gate.full.wait, 10)
     with pytest.raises(TooManyRequestsError) as refusal:
@@ -164,9 +169,7 @@ async def places(hasher: KeyHasher, standing: Standing) -> list[asyncio.Task[boo
 
 
 async def test_strangers_leave_places_for_whoever_has_proven_a_key() -> None:
-    hasher = KeyHasher(concurrency=2, waiting=8, kept=3, failing=2)
-    gate = Gate()
-    hasher._argon2 = gate  # type: ignore[assignment]
+    hasher, gate = gated(concurrency=2, waiting=8, kept=3, failing=2)
     running = await places(hasher, FAILING)
     assert len(running) == 2
     running += await places(hasher, UNKNOWN)
@@ -179,9 +182,7 @@ async def test_strangers_leave_places_for_whoever_has_proven_a_key() -> None:
 
 
 async def test_whoever_has_proven_a_key_may_have_all_places() -> None:
-    hasher = KeyHasher(concurrency=2, waiting=8, kept=3, failing=2)
-    gate = Gate()
-    hasher._argon2 = gate  # type: ignore[assignment]
+    hasher, gate = gated(concurrency=2, waiting=8, kept=3, failing=2)
     running = await places(hasher, PROVEN)
     assert len(running) == 10
     gate.open.set()
